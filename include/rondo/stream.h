@@ -1,0 +1,173 @@
+/* TCP listeners and streams.
+ *
+ * Callbacks of one stream run in the order the kernel reported, one at a time, and never after its
+ * closed callback. Every function here may be called from any thread, and from any callback.
+ *
+ * Life of a stream: the listener's accepted callback gets it; rondo_stream_start() gives it its
+ * handlers and begins reading; it ends with exactly one closed callback, after which the pointer is
+ * invalid unless rondo_stream_ref() keeps it.
+ */
+#ifndef RONDO_STREAM_H
+#define RONDO_STREAM_H
+
+#include <stdbool.h>
+#include <sys/socket.h>
+
+#include "loop.h"
+#include "strand.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct rondo_listener rondo_listener;
+typedef struct rondo_stream rondo_stream;
+
+/* What a listener tells its user. Members may be NULL, except accepted. */
+struct rondo_listener_handlers {
+    size_t size;
+    /* A connection arrived. It is yours: start it or close it, now or later. */
+    void (*accepted)(rondo_listener *listener, rondo_stream *stream, void *ctx);
+    /* The listener is closed; the last callback. @error: 0 (asked for), -ECANCELED (the loop
+     * stopped), or why accepting ended for good. */
+    void (*closed)(rondo_listener *listener, int error, void *ctx);
+};
+
+struct rondo_listener_options {
+    size_t size;
+    /* Connections the kernel may hold ready: 1 to 65535; the system caps it (somaxconn). */
+    uint32_t backlog;
+    /* Let several sockets listen on the same port. */
+    bool reuse_port;
+    /* An IPv6 listener takes IPv6 only, not IPv4 as well. */
+    bool ipv6_only;
+    /* Accepted streams send small messages at once (TCP_NODELAY). */
+    bool nodelay;
+};
+
+#define RONDO_LISTENER_OPTIONS_INIT                                                               \
+    {                                                                                             \
+        sizeof(struct rondo_listener_options), 4096, false, false, true                           \
+    }
+
+/* Listen on @host, a numeric IPv4 or IPv6 address ("127.0.0.1", "::1", "0.0.0.0", "::"), and
+ * @port (0: the system chooses, see rondo_listener_address()). Any thread; does not suspend.
+ * @options may be NULL; @handlers and @ctx must stay valid until the closed callback.
+ * *ret_listener may be NULL; it is valid until the closed callback returns. Accepting begins when
+ * the loop runs. It pauses when descriptors or connections are exhausted and goes on by itself.
+ * Returns 0, or with a rondo_error_text(): -EINVAL, -EADDRINUSE, -EADDRNOTAVAIL, -EACCES, -EMFILE,
+ * -ENFILE, -ENOMEM, -EAFNOSUPPORT, -ESHUTDOWN (the loop is stopping), -ECHILD. Since 0.1. */
+int rondo_listener_create(rondo_loop *loop, const char *host, uint16_t port,
+                          const struct rondo_listener_options *options,
+                          const struct rondo_listener_handlers *handlers, void *ctx,
+                          rondo_listener **ret_listener);
+
+/* The address the listener is bound to, with the port the system chose. Any thread; does not
+ * suspend. Returns 0, -EINVAL. Since 0.1. */
+int rondo_listener_address(const rondo_listener *listener, struct sockaddr_storage *ret_address);
+
+/* Stop accepting and close; the closed callback follows. Any thread; does not suspend.
+ * Returns 0, -EINVAL, -EALREADY (closing already). Since 0.1. */
+int rondo_listener_close(rondo_listener *listener);
+
+/* What a stream tells its user. Members may be NULL, except read. */
+struct rondo_stream_handlers {
+    size_t size;
+    /* @size > 0 bytes arrived. @data is valid until the callback returns. */
+    void (*read)(rondo_stream *stream, const void *data, size_t size, void *ctx);
+    /* The peer sent its last byte; writing still works. NULL: the stream is closed. */
+    void (*end)(rondo_stream *stream, void *ctx);
+    /* The write queue fell to the low watermark after it had been above the high one. */
+    void (*drained)(rondo_stream *stream, void *ctx);
+    /* The loop drains: finish and close the stream before the loop's deadline. NULL: the stream is
+     * closed when its queue is written. */
+    void (*draining)(rondo_stream *stream, void *ctx);
+    /* The last callback. @error: 0 (asked for), -ECONNRESET and other errors of the connection, or
+     * -ECANCELED (aborted, or the loop stopped). */
+    void (*closed)(rondo_stream *stream, int error, void *ctx);
+};
+
+/* The end of one lent write: @result is 0 when all bytes are with the kernel, or the error. The
+ * memory is yours again. */
+typedef void rondo_written_fn(rondo_stream *stream, int result, void *ctx);
+
+/* Give an accepted stream its handlers and begin to read. Any thread; does not suspend. @handlers
+ * and @ctx must stay valid until the closed callback.
+ * Returns 0, -EINVAL, -EALREADY (started before), -EBADF (closed). Since 0.1. */
+int rondo_stream_start(rondo_stream *stream, const struct rondo_stream_handlers *handlers,
+                       void *ctx);
+
+/* Stop reading: bytes that arrived are still delivered, no more are taken from the kernel. Any
+ * thread; does not suspend. Returns 0, -EINVAL, -EBADF (closed or closing). Since 0.1. */
+int rondo_stream_read_stop(rondo_stream *stream);
+
+/* Read on after rondo_stream_read_stop(). Any thread; does not suspend.
+ * Returns 0, -EINVAL (also: not started), -EBADF (closed or closing). Since 0.1. */
+int rondo_stream_read_start(rondo_stream *stream);
+
+/* Write a copy of @size bytes after all that was written before. Any thread; does not suspend.
+ * Above the high watermark the stream stops reading by itself until the queue has drained.
+ * Returns 0, -EINVAL (NULL, or size 0), -EPIPE (shut down for writing), -EBADF (closed or closing),
+ * -ENOBUFS (write_queue_max of the loop is reached), -ENOMEM. Since 0.1. */
+int rondo_stream_write(rondo_stream *stream, const void *data, size_t size);
+
+/* Write without copying: @data is lent to the stream until @written is called, exactly once, also
+ * when the stream is closed. Any thread; does not suspend.
+ * Returns what rondo_stream_write() returns; on an error @written is not called. Since 0.1. */
+int rondo_stream_write_lent(rondo_stream *stream, const void *data, size_t size,
+                            rondo_written_fn *written, void *ctx);
+
+/* Bytes accepted for writing that the kernel has not taken yet. Any thread; does not suspend.
+ * Since 0.1. */
+size_t rondo_stream_write_queued(const rondo_stream *stream);
+
+/* Set the watermarks of the write queue, in bytes; 65536 and 262144 unless set. Any thread; does
+ * not suspend. Returns 0, -EINVAL (NULL, high is 0, or low > high). Since 0.1. */
+int rondo_stream_set_watermarks(rondo_stream *stream, size_t low, size_t high);
+
+/* Half close: the peer sees the end after all that was written. Reading goes on. Any thread; does
+ * not suspend. Returns 0, -EINVAL, -EALREADY, -EBADF (closed or closing). Since 0.1. */
+int rondo_stream_shutdown(rondo_stream *stream);
+
+/* Close when all that was written is with the kernel; the closed callback follows. What arrives
+ * meanwhile is dropped. Any thread; does not suspend. A peer that never reads can hold this up: see
+ * rondo_stream_abort(). Returns 0, -EINVAL, -EALREADY. Since 0.1. */
+int rondo_stream_close(rondo_stream *stream);
+
+/* Close now: what is queued is dropped, the peer sees a reset. Any thread, also after
+ * rondo_stream_close(); does not suspend. Returns 0, -EINVAL, -EALREADY (aborted already).
+ * Since 0.1. */
+int rondo_stream_abort(rondo_stream *stream);
+
+/* Keep the pointer valid for one more user; calls on a closed stream answer -EBADF. Any thread;
+ * does not suspend. Returns @stream. Since 0.1. */
+rondo_stream *rondo_stream_ref(rondo_stream *stream);
+
+/* Drop one use; NULL is nothing. Any thread; does not suspend. Since 0.1. */
+void rondo_stream_unref(rondo_stream *stream);
+
+/* The address of the other side, or of this one. Any thread; does not suspend.
+ * Return 0, -EINVAL, -EBADF (closed), -ENOTCONN. Since 0.1. */
+int rondo_stream_peer_address(rondo_stream *stream, struct sockaddr_storage *ret_address);
+/* See rondo_stream_peer_address(). Since 0.1. */
+int rondo_stream_local_address(rondo_stream *stream, struct sockaddr_storage *ret_address);
+
+/* Send small messages at once (true) or let the kernel gather them (false). Any thread; does not
+ * suspend. Returns 0, -EINVAL, -EBADF (closed). Since 0.1. */
+int rondo_stream_set_nodelay(rondo_stream *stream, bool nodelay);
+
+/* Probe an idle peer after @idle_s seconds (1 to 32767), every @interval_s (1 to 32767), @count
+ * times (1 to 127); idle_s 0 turns it off. Any thread; does not suspend.
+ * Returns 0, -EINVAL, -EBADF (closed). Since 0.1. */
+int rondo_stream_set_keepalive(rondo_stream *stream, uint32_t idle_s, uint32_t interval_s,
+                               uint32_t count);
+
+/* The strand the stream's callbacks run on: post to it to work with the stream's own data. Any
+ * thread; does not suspend. Valid as long as the stream. Since 0.1. */
+rondo_strand *rondo_stream_strand(rondo_stream *stream);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

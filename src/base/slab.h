@@ -1,0 +1,55 @@
+/* Equal-sized nodes for the whole process, handed out and taken back by any thread.
+ *
+ * Each thread keeps a small cache of free nodes; full batches move between threads through a depot
+ * under a lock, so a thread that only allocates and one that only frees meet the lock once per
+ * SLAB_BATCH_SIZE nodes. Memory is never returned to the system: a node's address stays readable
+ * for ever, which is what lets a stale handle be looked up safely.
+ *
+ * Invariants: (1) the first 16 bytes of a free node belong to the slab; (2) what lies behind them
+ * is untouched by free and alloc; (3) at most nodes_max nodes exist.
+ */
+#ifndef RONDO_BASE_SLAB_H
+#define RONDO_BASE_SLAB_H
+
+#include "atomics.h"
+#include "lock.h"
+
+enum {
+    SLAB_BATCH_SIZE = 64,
+    SLAB_CHUNK_NODE_COUNT = 1024,
+    SLAB_CHUNK_COUNT_MAX = 16384,
+    SLAB_NODE_COUNT_MAX = SLAB_CHUNK_NODE_COUNT * SLAB_CHUNK_COUNT_MAX,
+};
+
+/* One row per slab of the process; its cache is found in thread-local storage by this number. */
+enum slab_id { SLAB_CALLBACK, SLAB_WRITE, _SLAB_COUNT };
+
+struct slab {
+    enum slab_id id;
+    uint32_t node_size;
+    /* Called once for each node, when its memory is new. May be NULL. */
+    void (*node_init)(void *node, uint32_t index);
+
+    struct lock lock;
+    void *depot; /* batches of SLAB_BATCH_SIZE free nodes; under the lock */
+    uint32_t chunk_count;
+    uint32_t carved_count; /* nodes handed out from the newest chunk */
+    _Atomic(char *) chunks[SLAB_CHUNK_COUNT_MAX];
+};
+
+/* A node, or NULL when memory or SLAB_NODE_COUNT_MAX is exhausted. */
+void *slab_alloc(struct slab *slab);
+
+void slab_free(struct slab *slab, void *node);
+
+/* The node with this index, or NULL if no such node was ever handed out. */
+static inline void *slab_at(struct slab *slab, uint32_t index)
+{
+    if (index >= SLAB_NODE_COUNT_MAX)
+        return NULL;
+    /* Pairs with the release store in slab.c that publishes the chunk. */
+    char *chunk = load_acquire(&slab->chunks[index / SLAB_CHUNK_NODE_COUNT]);
+    return chunk ? chunk + (size_t)(index % SLAB_CHUNK_NODE_COUNT) * slab->node_size : NULL;
+}
+
+#endif

@@ -1,0 +1,196 @@
+/* The production table of system calls: thin wrappers that turn errno into -errno.
+ *
+ * Any thread. No wrapper keeps state; the table is written by tests only, before threads start.
+ */
+#include "sys.h"
+
+#include "check.h"
+#include "clock.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+static int result(long value)
+{
+    return value < 0 ? -errno : (int)value;
+}
+
+static uint64_t do_clock_now_ns(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * NS_PER_SECOND + (uint64_t)now.tv_nsec;
+}
+
+static void *do_alloc(size_t size)
+{
+    return calloc(1, size);
+}
+
+static void *do_alloc_raw(size_t size)
+{
+    return malloc(size);
+}
+
+static void *do_alloc_aligned(size_t size)
+{
+    size_t rounded = (size + 63) & ~(size_t)63;
+    void *memory = NULL;
+
+    if (rounded < size || posix_memalign(&memory, 64, rounded))
+        return NULL;
+    memset(memory, 0, rounded);
+    return memory;
+}
+
+static void do_release(void *memory)
+{
+    free(memory);
+}
+
+static int do_thread_create(pthread_t *ret_thread, void *(*body)(void *), void *arg)
+{
+    sigset_t all;
+    sigset_t old;
+    int error;
+
+    /* Signals are the program's: none is handled on a thread of the library. */
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &old);
+    error = pthread_create(ret_thread, NULL, body, arg);
+    (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return -error;
+}
+
+static int do_futex_wait(const void *word, uint32_t expected, uint32_t mask, uint64_t timeout_ns)
+{
+    struct timespec until;
+    struct timespec *deadline = NULL;
+
+    /* FUTEX_WAIT_BITSET takes an absolute CLOCK_MONOTONIC time. */
+    if (timeout_ns != DEADLINE_NEVER) {
+        uint64_t at_ns = clock_add_ns(do_clock_now_ns(), timeout_ns);
+        until.tv_sec = (time_t)(at_ns / NS_PER_SECOND);
+        until.tv_nsec = (long)(at_ns % NS_PER_SECOND);
+        deadline = &until;
+    }
+    return result(syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, expected, deadline, NULL,
+                          mask));
+}
+
+static int do_futex_wake(const void *word, uint32_t count, uint32_t mask)
+{
+    return result(syscall(SYS_futex, word, FUTEX_WAKE_BITSET_PRIVATE, count, NULL, NULL, mask));
+}
+
+static int do_event_create(void)
+{
+    return result(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+}
+
+static int do_event_ring(int fd)
+{
+    uint64_t one = 1;
+    long written = write(fd, &one, sizeof(one));
+
+    /* A full counter is rung already. */
+    return written < 0 && errno != EAGAIN ? -errno : 0;
+}
+
+static int do_close(int fd)
+{
+    return result(close(fd));
+}
+
+static int do_socket(int family, int type, int protocol)
+{
+    return result(socket(family, type, protocol));
+}
+
+static int do_bind(int fd, const struct sockaddr *address, socklen_t size)
+{
+    return result(bind(fd, address, size));
+}
+
+static int do_listen(int fd, int backlog)
+{
+    return result(listen(fd, backlog));
+}
+
+static int do_setsockopt(int fd, int level, int name, const void *value, socklen_t size)
+{
+    return result(setsockopt(fd, level, name, value, size));
+}
+
+static int do_getsockname(int fd, struct sockaddr *ret_address, socklen_t *size)
+{
+    return result(getsockname(fd, ret_address, size));
+}
+
+static int do_getpeername(int fd, struct sockaddr *ret_address, socklen_t *size)
+{
+    return result(getpeername(fd, ret_address, size));
+}
+
+static int64_t do_send(int fd, const void *data, size_t size, int flags)
+{
+    int64_t sent = send(fd, data, size, flags);
+
+    return sent < 0 ? -errno : sent;
+}
+
+static int do_ring_register(int fd, unsigned opcode, const void *arg, unsigned count)
+{
+    return result(syscall(SYS_io_uring_register, fd, opcode, arg, count));
+}
+
+static uint32_t do_processor_count(void)
+{
+    cpu_set_t allowed;
+
+    if (sched_getaffinity(0, sizeof(allowed), &allowed) == 0)
+        return (uint32_t)CPU_COUNT(&allowed);
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    return online > 0 ? (uint32_t)online : 1;
+}
+
+static uint64_t do_descriptor_limit(void)
+{
+    struct rlimit limit;
+
+    return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : 1024;
+}
+
+struct sys sys = {
+    .clock_now_ns = do_clock_now_ns,
+    .alloc = do_alloc,
+    .alloc_raw = do_alloc_raw,
+    .alloc_aligned = do_alloc_aligned,
+    .release = do_release,
+    .thread_create = do_thread_create,
+    .futex_wait = do_futex_wait,
+    .futex_wake = do_futex_wake,
+    .event_create = do_event_create,
+    .event_ring = do_event_ring,
+    .close = do_close,
+    .socket = do_socket,
+    .bind = do_bind,
+    .listen = do_listen,
+    .setsockopt = do_setsockopt,
+    .getsockname = do_getsockname,
+    .getpeername = do_getpeername,
+    .send = do_send,
+    .ring_register = do_ring_register,
+    .processor_count = do_processor_count,
+    .descriptor_limit = do_descriptor_limit,
+};

@@ -1,0 +1,57 @@
+/* The one table of system calls. Everything the library asks of the operating system, besides
+ * what liburing does for the ring, goes through it: a test replaces an entry to make the n-th call
+ * fail, production never writes it.
+ *
+ * Any thread. Results are 0 or a count, or -errno: errno itself is read in sys.c and nowhere else.
+ */
+#ifndef RONDO_BASE_SYS_H
+#define RONDO_BASE_SYS_H
+
+#include <pthread.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+struct sys {
+    uint64_t (*clock_now_ns)(void);
+
+    /* Zeroed memory, or NULL. Released with release(). */
+    void *(*alloc)(size_t size);
+    /* The same, not zeroed. */
+    void *(*alloc_raw)(size_t size);
+    /* The same, aligned to a cache line. */
+    void *(*alloc_aligned)(size_t size);
+    void (*release)(void *memory);
+
+    int (*thread_create)(pthread_t *ret_thread, void *(*body)(void *), void *arg);
+
+    /* Sleeps while *word == expected, until woken by a wake with a bit of @mask or, when
+     * timeout_ns is not DEADLINE_NEVER, until that much time passed.
+     * 0, -EAGAIN (value differed), -EINTR, -ETIMEDOUT. */
+    int (*futex_wait)(const void *word, uint32_t expected, uint32_t mask, uint64_t timeout_ns);
+    /* Wakes up to @count sleepers that wait with a bit of @mask; how many it woke. */
+    int (*futex_wake)(const void *word, uint32_t count, uint32_t mask);
+
+    int (*event_create)(void);
+    int (*event_ring)(int fd);
+    int (*close)(int fd);
+
+    int (*socket)(int family, int type, int protocol);
+    int (*bind)(int fd, const struct sockaddr *address, socklen_t size);
+    int (*listen)(int fd, int backlog);
+    int (*setsockopt)(int fd, int level, int name, const void *value, socklen_t size);
+    int (*getsockname)(int fd, struct sockaddr *ret_address, socklen_t *size);
+    int (*getpeername)(int fd, struct sockaddr *ret_address, socklen_t *size);
+    int64_t (*send)(int fd, const void *data, size_t size, int flags);
+
+    /* io_uring_register(2), for what Debian 12's liburing declares and does not export. */
+    int (*ring_register)(int fd, unsigned opcode, const void *arg, unsigned count);
+
+    uint32_t (*processor_count)(void);
+    /* The soft limit of open descriptors. */
+    uint64_t (*descriptor_limit)(void);
+};
+
+extern struct sys sys;
+
+#endif

@@ -1,0 +1,99 @@
+/* A TCP stream, seen from inside: what any thread asks of it, and what its lane does about it.
+ *
+ * Flags word: any thread sets what it wants (levels, not edges) together with QUEUED; who set
+ * QUEUED first puts the stream into the lane's inbox. The lane takes QUEUED off, then compares what
+ * is wanted with what is in the kernel. Closing ends with one exchange from "not QUEUED" to CLOSED,
+ * after which nothing reaches the lane any more. A write counts itself in the same word while it is
+ * being queued, so that the last exchange waits for it.
+ *
+ *   OPEN --close--> writes go out --+
+ *     \---abort, error-------------> cancel receive and send --none in the kernel--> close
+ *                                    --> CLOSED, last event posted
+ *
+ * Invariants: (1) one receive and one send in the kernel at most; (2) the descriptor is closed only
+ * when neither is; (3) each write ends once, in order; (4) the closed event is the last.
+ */
+#ifndef RONDO_IO_STREAM_H
+#define RONDO_IO_STREAM_H
+
+#include "rondo/stream.h"
+
+#include "lane.h"
+
+enum stream_flag {
+    STREAM_QUEUED = 1 << 0,
+    STREAM_STARTED = 1 << 1,  /* handlers are set */
+    STREAM_READ = 1 << 2,     /* the user wants to read */
+    STREAM_SHUTDOWN = 1 << 3, /* half close after the writes */
+    STREAM_CLOSE = 1 << 4,    /* close after the writes */
+    STREAM_ABORT = 1 << 5,    /* close now */
+    STREAM_CLOSED = 1 << 6,   /* the lane is done */
+    STREAM_CAPPED = 1 << 7,   /* too many buffers wait for the user: do not receive */
+    STREAM_DRAINED = 1 << 8,  /* the drained event is on its way */
+    STREAM_WRITER = 1 << 16,  /* from here up: threads that are inside a write */
+};
+
+/* Buffers received and not yet consumed by the user, at which receiving pauses. */
+enum { STREAM_BUFFERS_MAX = 32 };
+
+struct rondo_stream {
+    struct strand strand;
+    struct lane *lane;
+    struct lane_request request;
+    _Atomic uint32_t flags;
+    _Atomic uint32_t consumed; /* buffers handed to the user and done with */
+    struct inbox writes;       /* any thread pushes, the lane takes */
+    _Atomic uint64_t queued;   /* bytes accepted and not yet sent */
+    _Atomic uint64_t low;
+    _Atomic uint64_t high;
+    uint64_t queued_max;
+    const struct rondo_stream_handlers *handlers; /* set before STARTED */
+    void *ctx;
+    struct rondo_listener *listener; /* until accepted was called */
+
+    struct lock fd_lock; /* the number is valid while held and not -1 */
+    int fd;
+
+    /* Lane thread only. */
+    struct lane_handle handle;
+    struct lane_request starved;
+    struct chain sending; /* writes taken, the first one partly sent */
+    uint64_t sent_of_first;
+    uint64_t receive_data; /* user_data of the operation in the kernel */
+    uint64_t send_data;
+    uint32_t delivered;
+    int error; /* what the closed event will say */
+    bool listed;
+    bool receiving;
+    bool receive_cancelled;
+    bool send_in_flight;
+    bool send_cancelled;
+    bool is_starved;
+    bool above_high;
+    bool ended;     /* the peer sent its last byte */
+    bool shut_down;
+    bool broken;    /* an error, or the loop, closes it */
+    bool closing;   /* the close is in the kernel, or done */
+    bool fd_closed; /* it is done */
+
+    struct runnable accepted_event;
+    struct runnable end_event;
+    struct runnable drained_event;
+    struct runnable draining_event;
+    struct runnable closed_event;
+};
+
+/* Lane thread: a stream for an accepted descriptor, to live on @lane. NULL: no memory. */
+struct rondo_stream *stream_create(struct lane *lane, int fd, struct rondo_listener *listener,
+                                   uint64_t queued_max);
+
+/* Any thread: have the lane look at the stream, with @flags set. The flags as they were. */
+uint32_t stream_ask(struct rondo_stream *stream, uint32_t flags);
+
+/* Lane thread: the functions behind the lane's requests. */
+void stream_lane_init(struct rondo_stream *stream);
+
+/* Lane thread: bring the kernel in line with what is wanted. */
+void stream_advance(struct lane *lane, struct rondo_stream *stream);
+
+#endif

@@ -1,0 +1,117 @@
+/* Where workers sleep when there is nothing to do, and how they are woken: once for each piece of
+ * work, never all for one, never none.
+ *
+ * One word:   31       30            16 15             0
+ *           +--------+----------------+----------------+
+ *           | closed | tokens granted | idle workers   |
+ *           +--------+----------------+----------------+
+ *
+ * A worker that found nothing becomes idle (idle++), looks at the queues again, and sleeps while
+ * there is no token. A waker turns idle workers into tokens in one step, so work that arrives
+ * before they have got up is not announced to them twice. A token is persistent: whoever is idle
+ * takes it and looks for work. Lost wake-ups are excluded because the waker pushes before it reads
+ * the word and the worker announces itself before it looks again, both sequentially consistent.
+ * Model: tests/model/park.pml.
+ *
+ * Invariant: idle + tokens <= workers alive.
+ */
+#ifndef RONDO_QUEUE_PARKER_H
+#define RONDO_QUEUE_PARKER_H
+
+#include "atomics.h"
+#include "check.h"
+#include "clock.h"
+#include "sys.h"
+
+#include <errno.h>
+
+struct parker {
+    CACHE_ALIGNED _Atomic uint32_t word;
+};
+
+#define PARKER_IDLE_MASK UINT32_C(0xffff)
+#define PARKER_TOKEN UINT32_C(0x10000)
+#define PARKER_TOKEN_MASK UINT32_C(0x7fff0000)
+#define PARKER_CLOSED UINT32_C(0x80000000)
+
+/* Regular workers are woken before surplus ones, so that surplus ones get their rest and retire. */
+enum parker_rank { PARKER_REGULAR = 1, PARKER_SURPLUS = 2 };
+
+enum park_outcome { PARK_WOKEN, PARK_CLOSED, PARK_TIMED_OUT };
+
+/* Announce that this worker found nothing. It must look again, then call one of the two below. */
+static inline void parker_announce(struct parker *parker)
+{
+    /* Pairs with the fence in parker_wake(). */
+    uint32_t old = add_seq_cst(&parker->word, 1);
+
+    RONDO_ASSERT((old & PARKER_IDLE_MASK) < PARKER_IDLE_MASK);
+    fence_seq_cst(); /* Pairs with the fence in parker_wake(): the look comes after. */
+}
+
+/* Leave: with a granted token if there is one, else by taking the announcement back. */
+static inline bool parker_leave(struct parker *parker)
+{
+    uint32_t old = load_relaxed(&parker->word); /* Relaxed: the exchange validates it. */
+    uint32_t next;
+
+    do {
+        RONDO_ASSERT(old & (PARKER_TOKEN_MASK | PARKER_IDLE_MASK));
+        next = old & PARKER_TOKEN_MASK ? old - PARKER_TOKEN : old - 1;
+    } while (!cas_weak_seq_cst(&parker->word, &old, next));
+    return (old & PARKER_TOKEN_MASK) != 0;
+}
+
+/* Sleep until a token is granted, the parker is closed or @timeout_ns has passed. */
+static inline enum park_outcome parker_sleep(struct parker *parker, enum parker_rank rank,
+                                             uint64_t timeout_ns)
+{
+    for (;;) {
+        uint32_t seen = load_seq_cst(&parker->word); /* Pairs with the exchange in wake. */
+        int result;
+
+        if (seen & (PARKER_TOKEN_MASK | PARKER_CLOSED)) {
+            (void)parker_leave(parker);
+            return seen & PARKER_CLOSED ? PARK_CLOSED : PARK_WOKEN;
+        }
+        result = sys.futex_wait(&parker->word, seen, rank, timeout_ns);
+        if (result == -ETIMEDOUT)
+            return parker_leave(parker) ? PARK_WOKEN : PARK_TIMED_OUT;
+    }
+}
+
+/* Wake up to @count idle workers, after the work was pushed; how many will come. */
+static inline uint32_t parker_wake(struct parker *parker, uint32_t count)
+{
+    uint32_t old;
+    uint32_t granted;
+
+    fence_seq_cst(); /* Pairs with parker_announce(): the push comes before the look. */
+    old = load_relaxed(&parker->word); /* Relaxed: ordered by the fence above. */
+    do {
+        uint32_t idle = old & PARKER_IDLE_MASK;
+        granted = count < idle ? count : idle;
+        if (granted == 0)
+            return 0;
+    } while (!cas_weak_seq_cst(&parker->word, &old, old - granted + granted * PARKER_TOKEN));
+
+    int woken = sys.futex_wake(&parker->word, granted, PARKER_REGULAR);
+    if (woken >= 0 && (uint32_t)woken < granted)
+        (void)sys.futex_wake(&parker->word, granted - (uint32_t)woken, PARKER_SURPLUS);
+    return granted;
+}
+
+/* No sleep lasts from here on; workers leave when they find no more work. */
+static inline void parker_close(struct parker *parker)
+{
+    (void)or_seq_cst(&parker->word, PARKER_CLOSED); /* Pairs with the load in parker_sleep(). */
+    (void)sys.futex_wake(&parker->word, INT32_MAX, PARKER_REGULAR | PARKER_SURPLUS);
+}
+
+/* Workers that are idle and have no token yet: free for new work. A hint. */
+static inline uint32_t parker_idle_count(struct parker *parker)
+{
+    return load_relaxed(&parker->word) & PARKER_IDLE_MASK; /* Relaxed: only a hint. */
+}
+
+#endif

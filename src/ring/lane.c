@@ -1,0 +1,442 @@
+/* The completion thread; see lane.h.
+ *
+ * One pass: run requests, give buffers back, push what became ready, enter the kernel once for all
+ * submissions, take all completions. It waits in that enter only if nothing is left to do.
+ */
+#include "lane.h"
+
+#include "error.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    LANE_RETRY_MS = 100,      /* how long accepting pauses when nothing closes */
+    LANE_BUSY_RETRY_MAX = 1000, /* tries, 1 ms apart, while the kernel is out of memory */
+};
+
+/* What one enter may bring when the ring of completions is small, copied aside. */
+static void reap(struct lane *lane)
+{
+    if (lane->reaped_begin == lane->reaped_count)
+        lane->reaped_begin = lane->reaped_count = 0;
+    if (lane->reaped_capacity - lane->reaped_count < LANE_REAP_COUNT) {
+        uint32_t capacity = lane->reaped_capacity * 2;
+        struct completion *larger = sys.alloc(capacity * sizeof(*larger));
+        RONDO_ASSERT(larger); /* Without room, completions could only be lost. */
+        memcpy(larger, lane->reaped, lane->reaped_count * sizeof(*larger));
+        sys.release(lane->reaped);
+        lane->reaped = larger;
+        lane->reaped_capacity = capacity;
+    }
+    uint32_t count =
+        ring_reap(&lane->ring, lane->reaped + lane->reaped_count, LANE_REAP_COUNT);
+    lane->reaped_count += count;
+    count_add(&lane->completion_count, count);
+}
+
+/* Enter until the kernel has taken all submissions; the first time also wait for completions. */
+static void enter(struct lane *lane, uint32_t wait_count)
+{
+    uint32_t before = ring_unsubmitted(&lane->ring);
+
+    if (ring_has_overflow(&lane->ring))
+        count_add(&lane->overflow_count, 1);
+    for (uint32_t tries = 0;; tries++) {
+        int result = ring_enter(&lane->ring, wait_count);
+        if (result == -EBUSY)
+            reap(lane); /* The kernel wants room for completions first. */
+        else if (result == -EAGAIN || result == -ENOMEM)
+            (void)sys.futex_wait(&lane->start_state, 1, UINT32_MAX, NS_PER_MS);
+        if (ring_unsubmitted(&lane->ring) == 0)
+            break;
+        RONDO_ASSERT(tries < LANE_BUSY_RETRY_MAX);
+        wait_count = 0;
+    }
+    count_add(&lane->submission_count, before);
+    lane->gather_count = 0;
+}
+
+struct io_uring_sqe *lane_submit(struct lane *lane, const struct op_kind *kind, void *owner,
+                                 uint64_t *ret_user_data)
+{
+    uint64_t user_data;
+    struct io_uring_sqe *sqe;
+
+    if (!op_take(&lane->ops, kind, owner, &user_data))
+        return NULL;
+    sqe = ring_submission(&lane->ring);
+    if (!sqe) {
+        enter(lane, 0);
+        sqe = ring_submission(&lane->ring);
+        RONDO_ASSERT(sqe);
+    }
+    sqe->user_data = user_data;
+    if (ret_user_data)
+        *ret_user_data = user_data;
+    return sqe;
+}
+
+static void cancel_complete(struct lane *lane, void *owner, int32_t result, uint32_t flags)
+{
+    /* Found or not, the operation's own completion is its end. */
+    (void)lane;
+    (void)owner;
+    (void)result;
+    (void)flags;
+}
+
+static const struct op_kind cancel_kind = {"cancel", cancel_complete};
+
+void lane_cancel(struct lane *lane, uint64_t target)
+{
+    struct io_uring_sqe *sqe = lane_submit(lane, &cancel_kind, NULL, NULL);
+
+    RONDO_ASSERT(sqe); /* See op_table.h: a cancel always finds a slot. */
+    io_uring_prep_cancel64(sqe, target, 0);
+}
+
+struct lane_gather *lane_gather(struct lane *lane)
+{
+    if (lane->gather_count == LANE_GATHER_COUNT)
+        enter(lane, 0);
+    struct lane_gather *gather = &lane->gathers[lane->gather_count++];
+    memset(&gather->header, 0, sizeof(gather->header));
+    gather->header.msg_iov = gather->parts;
+    return gather;
+}
+
+void lane_post(struct lane *lane, struct strand *strand, struct runnable *event)
+{
+    if (strand_push(strand, event))
+        chain_append(&lane->ready, &strand->runnable.node);
+}
+
+void lane_handle_add(struct lane *lane, struct lane_handle *handle)
+{
+    handle->next = &lane->handles;
+    handle->previous = lane->handles.previous;
+    handle->previous->next = handle;
+    lane->handles.previous = handle;
+    if (lane->aborting)
+        handle->abort(lane, handle);
+    else if (lane->draining)
+        handle->drain(lane, handle);
+}
+
+void lane_handle_remove(struct lane *lane, struct lane_handle *handle)
+{
+    handle->previous->next = handle->next;
+    handle->next->previous = handle->previous;
+    handle->next = handle->previous = NULL;
+    lane->dropped_lives++;
+}
+
+/* Takes @request out of @chain, where it may be. */
+static void chain_forget(struct chain *chain, struct lane_request *request)
+{
+    struct chain kept = {0};
+    struct node *node;
+
+    while ((node = chain_take(chain)))
+        if (node != &request->node)
+            chain_append(&kept, node);
+    *chain = kept;
+}
+
+void lane_wait_for_buffers(struct lane *lane, struct lane_request *request)
+{
+    count_add(&lane->exhausted_count, 1);
+    chain_append(&lane->starved, &request->node);
+}
+
+void lane_forget_buffers(struct lane *lane, struct lane_request *request)
+{
+    chain_forget(&lane->starved, request);
+}
+
+static void retry_complete(struct lane *lane, void *owner, int32_t result, uint32_t flags)
+{
+    (void)owner;
+    (void)result;
+    (void)flags;
+    lane->retry_armed = false;
+    lane_resume_accepts(lane);
+}
+
+static const struct op_kind retry_kind = {"accept-retry", retry_complete};
+
+void lane_pause_accept(struct lane *lane, struct lane_request *request)
+{
+    count_add(&lane->accept_pause_count, 1);
+    chain_append(&lane->paused, &request->node);
+    if (lane->retry_armed)
+        return;
+    struct io_uring_sqe *sqe = lane_submit(lane, &retry_kind, NULL, NULL);
+    if (!sqe)
+        return; /* A closing connection resumes it. */
+    lane->retry_delay.tv_nsec = (int64_t)(LANE_RETRY_MS * NS_PER_MS);
+    io_uring_prep_timeout(sqe, &lane->retry_delay, 0, 0);
+    lane->retry_armed = true;
+}
+
+void lane_forget_accept(struct lane *lane, struct lane_request *request)
+{
+    chain_forget(&lane->paused, request);
+}
+
+static void run_all(struct lane *lane, struct chain *chain)
+{
+    struct chain all = *chain;
+    struct node *node;
+
+    *chain = (struct chain){0};
+    while ((node = chain_take(&all))) {
+        struct lane_request *request = container_of(node, struct lane_request, node);
+        request->run(lane, request);
+    }
+}
+
+void lane_resume_accepts(struct lane *lane)
+{
+    run_all(lane, &lane->paused);
+}
+
+void lane_ask(struct lane *lane, struct lane_request *request)
+{
+    if (inbox_push(&lane->inbox, &request->node))
+        pool_ring(lane->options.pool, &lane->bell);
+}
+
+void lane_return_buffer(struct lane *lane, struct buffer *buffer)
+{
+    if (buffer_return(&lane->buffers, buffer))
+        pool_ring(lane->options.pool, &lane->bell);
+}
+
+/* The bell's poll stays armed; ringing it ends the wait, and that is all it is for. */
+static void bell_complete(struct lane *lane, void *owner, int32_t result, uint32_t flags);
+
+static const struct op_kind bell_kind = {"bell", bell_complete};
+
+static void bell_arm(struct lane *lane)
+{
+    struct io_uring_sqe *sqe = lane_submit(lane, &bell_kind, NULL, NULL);
+
+    RONDO_ASSERT(sqe); /* It finds the slot free that it had before. */
+    io_uring_prep_poll_multishot(sqe, lane->bell.fd, POLLIN);
+}
+
+static void bell_complete(struct lane *lane, void *owner, int32_t result, uint32_t flags)
+{
+    (void)owner;
+    RONDO_ASSERT(result >= 0 || result == -ECANCELED || result == -ENOMEM);
+    if (!(flags & IORING_CQE_F_MORE))
+        bell_arm(lane);
+}
+
+static void handle_completions(struct lane *lane)
+{
+    while (lane->reaped_begin < lane->reaped_count) {
+        struct completion done = lane->reaped[lane->reaped_begin++];
+        struct op *op = op_find(&lane->ops, done.user_data);
+        if (unlikely(!op)) {
+            count_add(&lane->stale_count, 1);
+            continue;
+        }
+        const struct op_kind *kind = op->kind;
+        void *owner = op->owner;
+        if (!(done.flags & IORING_CQE_F_MORE))
+            op_free(&lane->ops, op);
+        kind->complete(lane, owner, done.result, done.flags);
+    }
+}
+
+/* Push what became ready, then let go of the handles whose last event was among it. */
+static void push_ready(struct lane *lane)
+{
+    uint64_t dropped = lane->dropped_lives;
+
+    if (lane->ready.count > 0)
+        pool_push(lane->options.pool, &lane->ready);
+    if (unlikely(dropped > 0)) {
+        lane->dropped_lives = 0;
+        life_drop(lane->options.life, dropped);
+    }
+}
+
+static void refill_buffers(struct lane *lane)
+{
+    uint32_t low = lane->buffers.count_max / 2;
+
+    buffer_ring_refill(&lane->buffers);
+    store_relaxed(&lane->buffer_count, lane->buffers.allocated_count); /* Relaxed: statistic. */
+    if (low > BUFFER_CHUNK_COUNT / 4)
+        low = BUFFER_CHUNK_COUNT / 4;
+    if (lane->starved.count > 0 && lane->buffers.free_count >= low)
+        run_all(lane, &lane->starved);
+}
+
+/* True: nothing is left to do before the next completion, request or awaited buffer. */
+static bool fall_asleep(struct lane *lane)
+{
+    if (!inbox_sleep(&lane->inbox))
+        return false;
+    if (lane->starved.count == 0 || inbox_sleep(&lane->buffers.returns))
+        return true;
+    inbox_awake(&lane->inbox);
+    return false;
+}
+
+static void pass(struct lane *lane)
+{
+    bool asleep;
+
+    if (inbox_take(&lane->inbox, &lane->requests) > 0)
+        run_all(lane, &lane->requests);
+    if (lane->stopping)
+        return;
+    refill_buffers(lane);
+    push_ready(lane);
+    asleep = fall_asleep(lane);
+    enter(lane, asleep ? 1 : 0);
+    if (asleep) {
+        inbox_awake(&lane->inbox);
+        if (lane->starved.count > 0)
+            inbox_awake(&lane->buffers.returns);
+        count_add(&lane->wake_count, 1);
+    }
+    do {
+        reap(lane);
+        handle_completions(lane);
+        push_ready(lane);
+    } while (lane->reaped_count == LANE_REAP_COUNT);
+}
+
+static void *lane_main(void *arg)
+{
+    struct lane *lane = arg;
+    char name[16];
+
+    (void)snprintf(name, sizeof(name), "rondo-lane%u", lane->options.index % 10000);
+    (void)pthread_setname_np(pthread_self(), name);
+    lane->start_error = ring_enable(&lane->ring);
+    if (!lane->start_error)
+        lane->start_error = buffer_ring_init(&lane->buffers, &lane->ring, lane->options.buffers,
+                                             lane->options.buffer_size);
+    store_release(&lane->start_state, 1); /* Pairs with the acquire in lane_start(). */
+    (void)sys.futex_wake(&lane->start_state, 1, UINT32_MAX);
+    if (lane->start_error)
+        return NULL;
+    bell_arm(lane);
+    while (!lane->stopping) /* Runs until stop. */
+        pass(lane);
+    return NULL;
+}
+
+static void drain_run(struct lane *lane, struct lane_request *request)
+{
+    struct lane_handle *next;
+
+    (void)request;
+    lane->draining = true;
+    for (struct lane_handle *handle = lane->handles.next; handle != &lane->handles;
+         handle = next) {
+        next = handle->next;
+        handle->drain(lane, handle);
+    }
+    lane->dropped_lives++; /* The lane's own. */
+}
+
+static void abort_run(struct lane *lane, struct lane_request *request)
+{
+    struct lane_handle *next;
+
+    (void)request;
+    lane->aborting = true;
+    for (struct lane_handle *handle = lane->handles.next; handle != &lane->handles;
+         handle = next) {
+        next = handle->next;
+        handle->abort(lane, handle);
+    }
+}
+
+static void stop_run(struct lane *lane, struct lane_request *request)
+{
+    (void)request;
+    RONDO_ASSERT(lane->handles.next == &lane->handles);
+    lane->stopping = true;
+}
+
+int lane_init(struct lane *lane, const struct lane_options *options)
+{
+    struct ring_options ring_options = {options->submissions, options->completions};
+    int error;
+
+    memset(lane, 0, sizeof(*lane));
+    lane->options = *options;
+    lane->handles.next = lane->handles.previous = &lane->handles;
+    lane->drain_request.run = drain_run;
+    lane->abort_request.run = abort_run;
+    lane->stop_request.run = stop_run;
+    inbox_init(&lane->inbox, false);
+    lane->bell.fd = -1;
+    error = ring_init(&lane->ring, &ring_options);
+    if (error)
+        return error;
+    lane->reaped_capacity = 2 * LANE_REAP_COUNT;
+    lane->reaped = sys.alloc(lane->reaped_capacity * sizeof(*lane->reaped));
+    error = lane->reaped ? op_table_init(&lane->ops) : -ENOMEM;
+    if (!error)
+        error = bell_init(&lane->bell);
+    if (error) {
+        lane_fini(lane);
+        return error_set(error, "no lane: %s", rondo_error_name(error));
+    }
+    return 0;
+}
+
+void lane_fini(struct lane *lane)
+{
+    ring_fini(&lane->ring);
+    bell_fini(&lane->bell);
+    buffer_ring_fini(&lane->buffers);
+    op_table_fini(&lane->ops);
+    sys.release(lane->reaped);
+    lane->reaped = NULL;
+}
+
+int lane_start(struct lane *lane)
+{
+    int error = sys.thread_create(&lane->thread, lane_main, lane);
+
+    if (error)
+        return error;
+    /* Pairs with the release in lane_main(). */
+    while (load_acquire(&lane->start_state) == 0)
+        (void)sys.futex_wait(&lane->start_state, 0, UINT32_MAX, DEADLINE_NEVER);
+    if (lane->start_error)
+        (void)pthread_join(lane->thread, NULL);
+    else
+        lane->started = true;
+    return lane->start_error;
+}
+
+void lane_drain(struct lane *lane)
+{
+    lane_ask(lane, &lane->drain_request);
+}
+
+void lane_abort(struct lane *lane)
+{
+    lane_ask(lane, &lane->abort_request);
+}
+
+void lane_stop(struct lane *lane)
+{
+    lane_ask(lane, &lane->stop_request);
+    (void)pthread_join(lane->thread, NULL);
+    lane->started = false;
+}

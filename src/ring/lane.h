@@ -1,0 +1,155 @@
+/* A lane: one completion thread with one ring. It submits what handles ask for and turns each
+ * completion into one event for the handle's strand. It never runs user code and never blocks but
+ * in its one wait.
+ *
+ * Invariants: (1) everything here but the inboxes and the bell belongs to the lane thread; (2) the
+ * thread sleeps only with its inbox marked asleep; (3) each handle is on the list from its first
+ * request to its last event.
+ */
+#ifndef RONDO_RING_LANE_H
+#define RONDO_RING_LANE_H
+
+#include "bell.h"
+#include "buffer_ring.h"
+#include "inbox.h"
+#include "life.h"
+#include "op_table.h"
+#include "pool.h"
+#include "ring.h"
+#include "strand.h"
+
+#include <pthread.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+struct lane;
+
+/* Something for the lane thread to do; in the lane's inbox at most once at a time. */
+struct lane_request {
+    struct node node;
+    void (*run)(struct lane *lane, struct lane_request *request);
+};
+
+/* A stream or listener on its lane. */
+struct lane_handle {
+    struct lane_handle *next;
+    struct lane_handle *previous;
+    void (*drain)(struct lane *lane, struct lane_handle *handle);
+    void (*abort)(struct lane *lane, struct lane_handle *handle);
+};
+
+enum {
+    LANE_GATHER_COUNT = 64, /* gathered sends in one submission batch */
+    LANE_GATHER_PARTS = 16, /* writes in one gathered send */
+    LANE_REAP_COUNT = 256,  /* completions taken at a time */
+};
+
+struct lane_gather {
+    struct msghdr header;
+    struct iovec parts[LANE_GATHER_PARTS];
+};
+
+struct lane_options {
+    struct pool *pool;
+    struct life *life;
+    uint32_t index;
+    uint32_t submissions;
+    uint32_t completions;
+    uint32_t buffers;
+    uint32_t buffer_size;
+};
+
+struct lane {
+    struct inbox inbox;
+    struct bell bell;
+    struct lane_options options;
+    pthread_t thread;
+    bool started;
+
+    struct ring ring;
+    struct op_table ops;
+    struct buffer_ring buffers;
+    struct chain requests; /* taken from the inbox, in order */
+    struct chain ready;    /* strands with events, for the next push on the ready queue */
+    struct chain starved;  /* handles whose receive found no buffer */
+    struct chain paused;   /* listeners that wait for descriptors */
+    struct lane_handle handles;
+    uint64_t dropped_lives; /* handles closed since the last push */
+    struct __kernel_timespec retry_delay;
+    bool retry_armed;
+    bool draining;
+    bool aborting;
+    bool stopping;
+
+    struct lane_gather gathers[LANE_GATHER_COUNT]; /* until the next enter */
+    uint32_t gather_count;
+    struct completion *reaped; /* taken from the ring, from reaped_begin on not handled yet */
+    uint32_t reaped_begin;
+    uint32_t reaped_count;
+    uint32_t reaped_capacity;
+
+    struct lane_request drain_request;
+    struct lane_request abort_request;
+    struct lane_request stop_request;
+    int start_error;
+    _Atomic uint32_t start_state; /* a futex: 0 until the thread has set up its ring */
+
+    /* Written by the lane thread only, read by any. */
+    _Atomic uint64_t wake_count;
+    _Atomic uint64_t submission_count;
+    _Atomic uint64_t completion_count;
+    _Atomic uint64_t stale_count;
+    _Atomic uint64_t overflow_count;
+    _Atomic uint64_t buffer_count;
+    _Atomic uint64_t exhausted_count;
+    _Atomic uint64_t accept_pause_count;
+    _Atomic uint64_t read_pause_count;
+    _Atomic uint64_t received_bytes;
+    _Atomic uint64_t sent_bytes;
+};
+
+/* Controller: 0, or an error with a text. */
+int lane_init(struct lane *lane, const struct lane_options *options);
+void lane_fini(struct lane *lane);
+int lane_start(struct lane *lane);
+
+/* Controller, once each and in this order: finish handles, cancel handles, end the thread. */
+void lane_drain(struct lane *lane);
+void lane_abort(struct lane *lane);
+void lane_stop(struct lane *lane);
+
+/* Any thread: have @request run on the lane. */
+void lane_ask(struct lane *lane, struct lane_request *request);
+
+/* Any thread: give back a receive buffer. */
+void lane_return_buffer(struct lane *lane, struct buffer *buffer);
+
+/* The rest: lane thread only. */
+
+/* A submission for an operation of @kind; completions go to kind->complete with @owner. NULL: no
+ * memory to follow one more operation. @ret_user_data may be NULL. */
+struct io_uring_sqe *lane_submit(struct lane *lane, const struct op_kind *kind, void *owner,
+                                 uint64_t *ret_user_data);
+
+/* Ask the kernel to cancel the operation; its own completion tells how it ended. */
+void lane_cancel(struct lane *lane, uint64_t user_data);
+
+/* A header and parts for a gathered send, valid until it is submitted. */
+struct lane_gather *lane_gather(struct lane *lane);
+
+/* Deliver @event to @strand with the next push. */
+void lane_post(struct lane *lane, struct strand *strand, struct runnable *event);
+
+void lane_handle_add(struct lane *lane, struct lane_handle *handle);
+void lane_handle_remove(struct lane *lane, struct lane_handle *handle);
+
+/* Run @request when buffers are free again. */
+void lane_wait_for_buffers(struct lane *lane, struct lane_request *request);
+void lane_forget_buffers(struct lane *lane, struct lane_request *request);
+
+/* Run @request when a connection closed, or a moment later. */
+void lane_pause_accept(struct lane *lane, struct lane_request *request);
+void lane_forget_accept(struct lane *lane, struct lane_request *request);
+void lane_resume_accepts(struct lane *lane);
+
+#endif

@@ -1,0 +1,200 @@
+/* The kernel's io_uring behind ring.h.
+ *
+ * A ring is made by the controller, disabled, so that an error is reported where the loop is
+ * created; the thread that enables it becomes its single issuer. The ladder in ring_init() drops
+ * one feature at a time for kernels that refuse it, and records what was dropped.
+ */
+#include "ring.h"
+
+#include "atomics.h"
+#include "check.h"
+#include "error.h"
+#include "sys.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+static const struct {
+    uint32_t feature;
+    uint32_t setup_flag;
+} ladder[] = {
+    {RING_DEFER_TASKRUN, IORING_SETUP_DEFER_TASKRUN},
+    {RING_SINGLE_ISSUER, IORING_SETUP_SINGLE_ISSUER},
+    {RING_COOP_TASKRUN, IORING_SETUP_COOP_TASKRUN},
+    {RING_SUBMIT_ALL, IORING_SETUP_SUBMIT_ALL},
+};
+
+static uint32_t setup_flags(uint32_t features)
+{
+    uint32_t flags = IORING_SETUP_CQSIZE | IORING_SETUP_R_DISABLED;
+
+    /* Cooperative task work is the second best form of the deferred one. */
+    if (features & RING_DEFER_TASKRUN)
+        features &= ~(uint32_t)RING_COOP_TASKRUN;
+    for (uint32_t i = 0; i < ARRAY_SIZE(ladder); i++)
+        if (features & ladder[i].feature)
+            flags |= ladder[i].setup_flag;
+    return flags;
+}
+
+static int setup(struct ring *ring, const struct ring_options *options, uint32_t features)
+{
+    struct io_uring_params params = {
+        .flags = setup_flags(features),
+        .cq_entries = options->completions,
+    };
+    int error = io_uring_queue_init_params(options->submissions, &ring->uring, &params);
+
+    if (error)
+        return error;
+    ring->features = features;
+    if (params.features & IORING_FEAT_NO_IOWAIT) {
+        ring->features |= RING_NO_IOWAIT;
+        ring->enter_flags |= IORING_ENTER_NO_IOWAIT;
+    } else {
+        ring->features_dropped |= RING_NO_IOWAIT;
+    }
+    return 0;
+}
+
+/* The sentence a user needs when there is no ring. */
+static int explain(int error)
+{
+    switch (error) {
+    case -ENOSYS:
+        return error_set(error, "io_uring is missing in this kernel: rondo needs Linux 6.1 or later "
+                                "built with CONFIG_IO_URING");
+    case -EPERM:
+    case -EACCES:
+        return error_set(-EPERM, "io_uring is forbidden here: check `sysctl kernel.io_uring_disabled` "
+                                 "(0 allows it, 1 only to root and the group of "
+                                 "kernel.io_uring_group), and in a container allow the io_uring_* "
+                                 "system calls in its seccomp profile");
+    case -ENOMEM:
+        return error_set(error, "no memory for an io_uring: raise `ulimit -l` (locked memory) or the "
+                                "memory limit of the container, or lower the options `submissions`, "
+                                "`completions` and `lanes`");
+    case -EMFILE:
+    case -ENFILE:
+        return error_set(error, "no descriptor left for an io_uring: raise `ulimit -n`");
+    case -EINVAL:
+        return error_set(-ENOSYS, "this kernel's io_uring is too old: rondo needs Linux 6.1 or later");
+    default:
+        return error_set(error, "io_uring_setup failed: %s", rondo_error_name(error));
+    }
+}
+
+int ring_init(struct ring *ring, const struct ring_options *options)
+{
+    uint32_t features = RING_DEFER_TASKRUN | RING_SINGLE_ISSUER | RING_COOP_TASKRUN |
+                        RING_SUBMIT_ALL;
+    int error;
+
+    *ring = (struct ring){.disabled = true};
+    error = setup(ring, options, features);
+    for (uint32_t i = 0; error == -EINVAL && i < ARRAY_SIZE(ladder); i++) {
+        features &= ~ladder[i].feature;
+        ring->features_dropped |= ladder[i].feature;
+        error = setup(ring, options, features);
+    }
+    if (error)
+        return explain(error);
+    (void)io_uring_ring_dontfork(&ring->uring);
+    return 0;
+}
+
+void ring_fini(struct ring *ring)
+{
+    io_uring_queue_exit(&ring->uring);
+}
+
+void ring_abandon(struct ring *ring)
+{
+    /* The mapping did not come along (ring_dontfork); only the descriptor did. */
+    (void)sys.close(ring->uring.ring_fd);
+}
+
+int ring_enable(struct ring *ring)
+{
+    int error = sys.ring_register(ring->uring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+
+    if (error)
+        return error_set(error, "io_uring could not be enabled: %s", rondo_error_name(error));
+    ring->disabled = false;
+    /* A registered descriptor saves its look-up at each enter; without it all works the same. */
+    if (io_uring_register_ring_fd(&ring->uring) == 1)
+        ring->enter_flags |= IORING_ENTER_REGISTERED_RING;
+    return 0;
+}
+
+struct io_uring_sqe *ring_submission(struct ring *ring)
+{
+    return io_uring_get_sqe(&ring->uring);
+}
+
+uint32_t ring_room(struct ring *ring)
+{
+    return io_uring_sq_space_left(&ring->uring);
+}
+
+uint32_t ring_unsubmitted(struct ring *ring)
+{
+    return io_uring_sq_ready(&ring->uring);
+}
+
+/* Show the filled submissions to the kernel. */
+static void publish(struct io_uring_sq *sq)
+{
+    if (sq->sqe_head == sq->sqe_tail)
+        return;
+    for (unsigned i = sq->sqe_head; sq->array && i != sq->sqe_tail; i++)
+        sq->array[i & sq->ring_mask] = i & sq->ring_mask;
+    sq->sqe_head = sq->sqe_tail;
+    /* Pairs with the kernel's acquire of the tail. */
+    io_uring_smp_store_release(sq->ktail, sq->sqe_tail);
+}
+
+int ring_enter(struct ring *ring, uint32_t wait_count)
+{
+    struct io_uring *uring = &ring->uring;
+    int fd = ring->enter_flags & IORING_ENTER_REGISTERED_RING ? uring->enter_ring_fd
+                                                              : uring->ring_fd;
+    int result;
+
+    publish(&uring->sq);
+    result = io_uring_enter((unsigned)fd, io_uring_sq_ready(uring), wait_count,
+                            ring->enter_flags | IORING_ENTER_GETEVENTS, NULL);
+    switch (result) {
+    case -EINTR:  /* A signal, a debugger: nothing was lost. */
+    case -EAGAIN: /* No memory for a request. */
+    case -ENOMEM:
+    case -EBUSY: /* The completion ring is full. */
+        return result;
+    default:
+        /* Among the rest is -EBADR, a completion the kernel had to drop: exactly once is gone. */
+        RONDO_ASSERT(result >= 0);
+        return 0;
+    }
+}
+
+uint32_t ring_reap(struct ring *ring, struct completion *ret_completions, uint32_t count)
+{
+    struct io_uring_cqe *cqe;
+    uint32_t reaped = 0;
+    unsigned head;
+
+    io_uring_for_each_cqe(&ring->uring, head, cqe)
+    {
+        if (reaped == count)
+            break;
+        ret_completions[reaped++] = (struct completion){cqe->user_data, cqe->res, cqe->flags};
+    }
+    io_uring_cq_advance(&ring->uring, reaped);
+    return reaped;
+}
+
+bool ring_has_overflow(struct ring *ring)
+{
+    return io_uring_cq_has_overflow(&ring->uring);
+}

@@ -1,0 +1,208 @@
+/* The loop of a worker thread.
+ *
+ * Order of picking: own queue, then a share of the ready queue, then half of another worker's
+ * queue; every WORKER_SHARED_EVERY picks the ready queue comes first, so that a chain of callbacks
+ * that post each other cannot starve it. Whatever a worker holds in its own queue can be stolen, so
+ * a callback that blocks holds up nothing but itself.
+ */
+#include "worker.h"
+
+#include "pool.h"
+
+#include <stdio.h>
+
+enum {
+    WORKER_SHARED_EVERY = 61, /* prime, so that it does not beat with a user's pattern */
+    WORKER_SHARE_MAX = 32,    /* most taken from the ready queue at a time */
+    WORKER_OWE_RUNS_MAX = 32, /* runs after which an owed bell is paid in any case */
+};
+
+static _Thread_local struct worker *self;
+
+struct worker *worker_self(void)
+{
+    return self;
+}
+
+void worker_count_run(void)
+{
+    count_add(&self->runs, 1);
+}
+
+static void settle(struct worker *worker)
+{
+    if (likely(!worker->owes))
+        return;
+    worker->owes = false;
+    worker->owed_runs = 0;
+    for (uint32_t i = 0; i < worker->pool->bell_count; i++)
+        bell_pay(worker->pool->bells[i]);
+}
+
+void worker_owe(struct worker *worker)
+{
+    worker->owes = true;
+}
+
+void worker_push_local(struct worker *worker, struct runnable *runnable)
+{
+    struct node *moved[LOCAL_QUEUE_SIZE / 2];
+    struct chain chain = {0};
+
+    if (likely(local_queue_push(&worker->local, &runnable->node)))
+        return;
+    uint32_t count = local_queue_steal(&worker->local, moved, ARRAY_SIZE(moved));
+    for (uint32_t i = 0; i < count; i++)
+        chain_append(&chain, moved[i]);
+    chain_append(&chain, &runnable->node);
+    pool_push(worker->pool, &chain);
+}
+
+/* Keep the first of @nodes to run now, put the others where they can be stolen. */
+static struct node *keep(struct worker *worker, struct node **nodes, uint32_t count)
+{
+    for (uint32_t i = 1; i < count; i++) {
+        bool fits = local_queue_push(&worker->local, nodes[i]);
+        RONDO_ASSERT(fits); /* The local queue was empty. */
+    }
+    return nodes[0];
+}
+
+static struct node *take_share(struct worker *worker)
+{
+    struct pool *pool = worker->pool;
+    struct node *nodes[WORKER_SHARE_MAX];
+    uint32_t share = ready_queue_depth(&pool->ready) / pool->options.workers + 1;
+    uint32_t count = ready_queue_take(&pool->ready, nodes,
+                                      share < WORKER_SHARE_MAX ? share : WORKER_SHARE_MAX);
+
+    return count ? keep(worker, nodes, count) : NULL;
+}
+
+static struct node *steal(struct worker *worker)
+{
+    struct pool *pool = worker->pool;
+    struct node *nodes[LOCAL_QUEUE_SIZE / 2];
+    uint32_t slot_count = load_acquire(&pool->slot_count); /* Pairs with the release in grow. */
+
+    for (uint32_t i = 1; i < slot_count; i++) {
+        struct worker *victim = pool_worker(pool, (worker->slot + i) % slot_count);
+        if (!victim || local_queue_depth(&victim->local) == 0)
+            continue;
+        uint32_t count = local_queue_steal(&victim->local, nodes, ARRAY_SIZE(nodes));
+        if (count)
+            return keep(worker, nodes, count);
+    }
+    return NULL;
+}
+
+/* The next thing to run, or NULL. */
+static struct node *pick(struct worker *worker)
+{
+    struct pool *pool = worker->pool;
+    struct node *node;
+
+    if (++worker->turn % WORKER_SHARED_EVERY == 0 &&
+        ready_queue_take(&pool->ready, &node, 1) == 1)
+        return node;
+    node = local_queue_take(&worker->local);
+    if (!node) {
+        settle(worker);
+        node = take_share(worker);
+        if (!node)
+            node = steal(worker);
+    }
+    /* What this worker cannot run at once is for a free one. */
+    if (node && parker_idle_count(&pool->parker) > 0 &&
+        (local_queue_depth(&worker->local) > 0 || ready_queue_depth(&pool->ready) > 0))
+        (void)parker_wake(&pool->parker, 1);
+    return node;
+}
+
+static bool work_is_ready(struct worker *worker)
+{
+    return pool_ready_depth(worker->pool) > 0;
+}
+
+static bool spin(struct worker *worker)
+{
+    uint64_t spin_ns = worker->pool->options.spin_ns;
+
+    if (spin_ns == 0)
+        return false;
+    uint64_t until_ns = clock_now_ns() + spin_ns;
+    do {
+        for (uint32_t i = 0; i < 16; i++) {
+            if (work_is_ready(worker))
+                return true;
+            cpu_relax();
+        }
+    } while (clock_now_ns() < until_ns);
+    return false;
+}
+
+/* Sleep until there may be work. False: this worker is to end. */
+static bool park(struct worker *worker)
+{
+    struct pool *pool = worker->pool;
+    bool surplus = worker->rank == PARKER_SURPLUS;
+
+    settle(worker);
+    if (spin(worker))
+        return true;
+    parker_announce(&pool->parker);
+    if (work_is_ready(worker)) {
+        (void)parker_leave(&pool->parker);
+        return true;
+    }
+    count_add(&worker->parks, 1);
+    switch (parker_sleep(&pool->parker, worker->rank,
+                         surplus ? pool->options.retire_after_ns : DEADLINE_NEVER)) {
+    case PARK_WOKEN:
+        return true;
+    case PARK_CLOSED:
+        return work_is_ready(worker);
+    case PARK_TIMED_OUT:
+        return false;
+    }
+    return true;
+}
+
+static void *worker_main(void *arg)
+{
+    struct worker *worker = arg;
+    struct pool *pool = worker->pool;
+    char name[16];
+
+    (void)snprintf(name, sizeof(name), "rondo-w%u", worker->slot % 1000000);
+    (void)pthread_setname_np(pthread_self(), name);
+    self = worker;
+    for (;;) { /* Runs until the pool is closed, or a surplus worker has idled long enough. */
+        struct node *node = pick(worker);
+        if (node) {
+            struct runnable *runnable = runnable_of(node);
+            runnable->run(runnable);
+            worker_count_run();
+            if (unlikely(worker->owes) && ++worker->owed_runs >= WORKER_OWE_RUNS_MAX)
+                settle(worker);
+        } else if (!park(worker)) {
+            break;
+        }
+    }
+    RONDO_ASSERT(local_queue_depth(&worker->local) == 0);
+    self = NULL;
+    (void)sub_acq_rel(&pool->alive_count, 1); /* Pairs with the load in the watch. */
+    store_release(&worker->life, WORKER_ENDED); /* Pairs with the acquire before a join. */
+    return NULL;
+}
+
+int worker_start(struct worker *worker)
+{
+    /* Relaxed: only the starter writes it while no thread runs. */
+    store_relaxed(&worker->life, WORKER_ALIVE);
+    int error = sys.thread_create(&worker->thread, worker_main, worker);
+
+    if (error)
+        store_relaxed(&worker->life, WORKER_ABSENT); /* Relaxed: as above. */
+    return error;
+}

@@ -1,0 +1,48 @@
+/* One worker thread: takes ready work, its own first, runs it, sleeps when there is none.
+ *
+ * Invariants: (1) only the worker itself pushes on its local queue; (2) counters have one writer,
+ * the worker.
+ */
+#ifndef RONDO_SCHED_WORKER_H
+#define RONDO_SCHED_WORKER_H
+
+#include "local_queue.h"
+#include "parker.h"
+
+#include <pthread.h>
+
+struct pool;
+struct runnable;
+
+enum worker_life { WORKER_ABSENT, WORKER_ALIVE, WORKER_ENDED };
+
+struct worker {
+    struct local_queue local;
+    CACHE_ALIGNED _Atomic uint64_t runs; /* callbacks and strand events run */
+    _Atomic uint64_t parks;              /* times it went to sleep */
+    struct pool *pool;
+    uint32_t slot;
+    enum parker_rank rank;
+    uint32_t turn;      /* counts picks, for a regular look at the shared queue */
+    uint32_t owed_runs; /* runs since a bell is owed */
+    bool owes;
+    pthread_t thread;
+    _Atomic uint32_t life; /* enum worker_life */
+};
+
+/* The worker that this thread is, or NULL. */
+struct worker *worker_self(void);
+
+/* Progress, for the watch: the calling worker has finished one callback or event. */
+void worker_count_run(void);
+
+/* Start the thread of a worker whose slot is absent or ended: 0 or -EAGAIN. */
+int worker_start(struct worker *worker);
+
+/* Owner only: put it in the local queue; when that is full, half of it goes to the shared one. */
+void worker_push_local(struct worker *worker, struct runnable *runnable);
+
+/* Owner only: remember to pay the pool's bells at the end of this batch. */
+void worker_owe(struct worker *worker);
+
+#endif
