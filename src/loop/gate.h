@@ -17,6 +17,11 @@ struct gate {
     CACHE_ALIGNED _Atomic uint64_t word;
 };
 
+static inline bool gate_is_closed(struct gate *gate)
+{
+    return load_acquire(&gate->word) & 1; /* Pairs with gate_close(). */
+}
+
 /* False: the gate is closed. True: the caller is inside until gate_leave(). */
 static inline bool gate_enter(struct gate *gate)
 {

@@ -33,18 +33,28 @@ int loop_check(const struct rondo_loop *loop)
     return is_forked(loop) ? -ECHILD : 0;
 }
 
+static bool is_own_worker(struct rondo_loop *loop)
+{
+    struct worker *worker = worker_self();
+
+    return worker && worker->pool == &loop->pool;
+}
+
 int loop_enter(struct rondo_loop *loop)
 {
     int error = loop_check(loop);
 
     if (error)
         return error;
-    return likely(gate_enter(&loop->gate)) ? 0 : -ESHUTDOWN;
+    /* The loop's own workers need not be counted: they end after the gate is closed. */
+    bool open = is_own_worker(loop) ? !gate_is_closed(&loop->gate) : gate_enter(&loop->gate);
+    return likely(open) ? 0 : -ESHUTDOWN;
 }
 
 void loop_leave(struct rondo_loop *loop)
 {
-    gate_leave(&loop->gate);
+    if (!is_own_worker(loop))
+        gate_leave(&loop->gate);
 }
 
 static void on_quiet(void *ctx)
@@ -172,6 +182,9 @@ static int threads_start(struct rondo_loop *loop)
         error = pool_start(&loop->pool);
     for (uint32_t i = 0; !error && i < loop->lanes_ready; i++)
         error = lane_start(&loop->lanes[i]);
+    /* Connections go to any lane, so none begins before all can. */
+    for (uint32_t i = 0; !error && i < loop->lanes_ready; i++)
+        lane_go(&loop->lanes[i]);
     return error;
 }
 
@@ -279,18 +292,27 @@ RONDO_PUBLIC int rondo_loop_drain(rondo_loop *loop, uint64_t timeout_ns)
     return error;
 }
 
-/* The controller ends the threads of a loop whose lanes are quiet, or never started. */
+/* The controller ends the threads of a loop whose lanes are quiet. */
 static void threads_end(struct rondo_loop *loop)
 {
     gate_close(&loop->gate);
     scheduler_stop(&loop->scheduler);
     pool_stop(&loop->pool);
     for (uint32_t i = 0; i < loop->lanes_ready; i++)
-        if (loop->lanes[i].started)
-            lane_stop(&loop->lanes[i]);
-    state_set(loop, LOOP_STOPPED);
-    store_release(&loop->ended, 1); /* Pairs with the acquire in wait_for(). */
-    (void)sys.futex_wake(&loop->ended, INT32_MAX, UINT32_MAX);
+        lane_stop(&loop->lanes[i]);
+}
+
+/* The controller ends a loop whose start failed: what was posted and what is open still gets its
+ * last callback, on workers if there are any and else on this thread. */
+static void threads_give_up(struct rondo_loop *loop)
+{
+    gate_close(&loop->gate);
+    scheduler_stop(&loop->scheduler);
+    for (uint32_t i = 0; i < loop->lanes_ready; i++)
+        lane_give_up(&loop->lanes[i]);
+    parker_close(&loop->pool.parker);
+    worker_run_rest(&loop->pool);
+    pool_stop(&loop->pool);
 }
 
 RONDO_PUBLIC int rondo_loop_wait(rondo_loop *loop)
@@ -311,9 +333,15 @@ RONDO_PUBLIC int rondo_loop_wait(rondo_loop *loop)
         return error;
 
     if (is_controller) {
-        if (!loop->start_error)
+        if (loop->start_error) {
+            threads_give_up(loop);
+        } else {
             wait_for(&loop->quiet);
-        threads_end(loop);
+            threads_end(loop);
+        }
+        state_set(loop, LOOP_STOPPED);
+        store_release(&loop->ended, 1); /* Pairs with the acquire in wait_for(). */
+        (void)sys.futex_wake(&loop->ended, INT32_MAX, UINT32_MAX);
     }
     wait_for(&loop->ended);
     /* Acquire pairs with the release in drain_deadline(). */

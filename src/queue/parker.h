@@ -1,17 +1,20 @@
 /* Where workers sleep when there is nothing to do, and how they are woken: once for each piece of
  * work, never all for one, never none.
  *
- * One word:   31       30            16 15             0
- *           +--------+----------------+----------------+
- *           | closed | tokens granted | idle workers   |
- *           +--------+----------------+----------------+
+ * One word:   31       30          29 15             14 0
+ *           +--------+-----------+----------------+----------------+
+ *           | closed | searching | tokens granted | idle workers   |
+ *           +--------+-----------+----------------+----------------+
  *
  * A worker that found nothing becomes idle (idle++), looks at the queues again, and sleeps while
  * there is no token. A waker turns idle workers into tokens in one step, so work that arrives
  * before they have got up is not announced to them twice. A token is persistent: whoever is idle
- * takes it and looks for work. Lost wake-ups are excluded because the waker pushes before it reads
- * the word and the worker announces itself before it looks again, both sequentially consistent.
- * Model: tests/model/park.pml.
+ * takes it and looks for work. One worker at a time may be searching: it is awake and will look
+ * again before it sleeps, so, like a token, it counts as a worker that comes.
+ *
+ * Lost wake-ups are excluded because the waker pushes before it reads the word and the worker
+ * announces itself before it looks again, both sequentially consistent. Who takes work and sees
+ * more of it wakes the next. Model: tests/model/park.pml.
  *
  * Invariant: idle + tokens <= workers alive.
  */
@@ -29,9 +32,10 @@ struct parker {
     CACHE_ALIGNED _Atomic uint32_t word;
 };
 
-#define PARKER_IDLE_MASK UINT32_C(0xffff)
-#define PARKER_TOKEN UINT32_C(0x10000)
-#define PARKER_TOKEN_MASK UINT32_C(0x7fff0000)
+#define PARKER_IDLE_MASK UINT32_C(0x7fff)
+#define PARKER_TOKEN UINT32_C(0x8000)
+#define PARKER_TOKEN_MASK UINT32_C(0x3fff8000)
+#define PARKER_SEARCHING UINT32_C(0x40000000)
 #define PARKER_CLOSED UINT32_C(0x80000000)
 
 /* Regular workers are woken before surplus ones, so that surplus ones get their rest and retire. */
@@ -39,11 +43,26 @@ enum parker_rank { PARKER_REGULAR = 1, PARKER_SURPLUS = 2 };
 
 enum park_outcome { PARK_WOKEN, PARK_CLOSED, PARK_TIMED_OUT };
 
-/* Announce that this worker found nothing. It must look again, then call one of the two below. */
-static inline void parker_announce(struct parker *parker)
+/* Become the one that searches. False: there is one. */
+static inline bool parker_search(struct parker *parker)
 {
-    /* Pairs with the fence in parker_wake(). */
-    uint32_t old = add_seq_cst(&parker->word, 1);
+    if (load_relaxed(&parker->word) & PARKER_SEARCHING) /* Relaxed: the exchange decides. */
+        return false;
+    return !(or_seq_cst(&parker->word, PARKER_SEARCHING) & PARKER_SEARCHING);
+}
+
+/* The searcher found work. */
+static inline void parker_search_end(struct parker *parker)
+{
+    (void)and_seq_cst(&parker->word, ~PARKER_SEARCHING);
+}
+
+/* Announce that this worker found nothing; it no longer searches if it did. It must look again,
+ * then leave or sleep. */
+static inline void parker_announce(struct parker *parker, bool was_searching)
+{
+    /* One step: a waker sees it searching, or idle. Pairs with the fence in parker_wake(). */
+    uint32_t old = add_seq_cst(&parker->word, was_searching ? 1 - PARKER_SEARCHING : 1);
 
     RONDO_ASSERT((old & PARKER_IDLE_MASK) < PARKER_IDLE_MASK);
     fence_seq_cst(); /* Pairs with the fence in parker_wake(): the look comes after. */
@@ -80,25 +99,32 @@ static inline enum park_outcome parker_sleep(struct parker *parker, enum parker_
     }
 }
 
-/* Wake up to @count idle workers, after the work was pushed; how many will come. */
-static inline uint32_t parker_wake(struct parker *parker, uint32_t count)
+/* @count pieces of work were pushed: see that as many workers come, as far as there are idle ones.
+ * How many come, those who were on their way already included; @ret_woken tells how many were
+ * woken. */
+static inline uint32_t parker_wake(struct parker *parker, uint32_t count, uint32_t *ret_woken)
 {
     uint32_t old;
+    uint32_t coming;
     uint32_t granted;
+
+    *ret_woken = 0;
 
     fence_seq_cst(); /* Pairs with parker_announce(): the push comes before the look. */
     old = load_relaxed(&parker->word); /* Relaxed: ordered by the fence above. */
     do {
         uint32_t idle = old & PARKER_IDLE_MASK;
-        granted = count < idle ? count : idle;
-        if (granted == 0)
-            return 0;
+        coming = (old & PARKER_TOKEN_MASK) / PARKER_TOKEN + (old & PARKER_SEARCHING ? 1 : 0);
+        if (coming >= count || idle == 0)
+            return coming;
+        granted = count - coming < idle ? count - coming : idle;
     } while (!cas_weak_seq_cst(&parker->word, &old, old - granted + granted * PARKER_TOKEN));
 
     int woken = sys.futex_wake(&parker->word, granted, PARKER_REGULAR);
     if (woken >= 0 && (uint32_t)woken < granted)
         (void)sys.futex_wake(&parker->word, granted - (uint32_t)woken, PARKER_SURPLUS);
-    return granted;
+    *ret_woken = granted;
+    return coming + granted;
 }
 
 /* No sleep lasts from here on; workers leave when they find no more work. */

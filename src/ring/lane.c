@@ -49,7 +49,7 @@ static void enter(struct lane *lane, uint32_t wait_count)
         if (result == -EBUSY)
             reap(lane); /* The kernel wants room for completions first. */
         else if (result == -EAGAIN || result == -ENOMEM)
-            (void)sys.futex_wait(&lane->start_state, 1, UINT32_MAX, NS_PER_MS);
+            (void)sys.futex_wait(&lane->start_state, LANE_GO, UINT32_MAX, NS_PER_MS);
         if (ring_unsubmitted(&lane->ring) == 0)
             break;
         RONDO_ASSERT(tries < LANE_BUSY_RETRY_MAX);
@@ -65,7 +65,7 @@ struct io_uring_sqe *lane_submit(struct lane *lane, const struct op_kind *kind, 
     uint64_t user_data;
     struct io_uring_sqe *sqe;
 
-    if (!op_take(&lane->ops, kind, owner, &user_data))
+    if (unlikely(lane->given_up) || !op_take(&lane->ops, kind, owner, &user_data))
         return NULL;
     sqe = ring_submission(&lane->ring);
     if (!sqe) {
@@ -315,6 +315,19 @@ static void pass(struct lane *lane)
     } while (lane->reaped_count == LANE_REAP_COUNT);
 }
 
+static void start_state_set(struct lane *lane, enum lane_start_state state)
+{
+    store_release(&lane->start_state, state); /* Pairs with start_state_wait(). */
+    (void)sys.futex_wake(&lane->start_state, 1, UINT32_MAX);
+}
+
+/* Until the state is no longer @state. */
+static void start_state_wait(struct lane *lane, enum lane_start_state state)
+{
+    while (load_acquire(&lane->start_state) == state) /* Pairs with start_state_set(). */
+        (void)sys.futex_wait(&lane->start_state, state, UINT32_MAX, DEADLINE_NEVER);
+}
+
 static void *lane_main(void *arg)
 {
     struct lane *lane = arg;
@@ -326,9 +339,10 @@ static void *lane_main(void *arg)
     if (!lane->start_error)
         lane->start_error = buffer_ring_init(&lane->buffers, &lane->ring, lane->options.buffers,
                                              lane->options.buffer_size);
-    store_release(&lane->start_state, 1); /* Pairs with the acquire in lane_start(). */
-    (void)sys.futex_wake(&lane->start_state, 1, UINT32_MAX);
-    if (lane->start_error)
+    start_state_set(lane, LANE_READY);
+    start_state_wait(lane, LANE_READY);
+    /* Acquire pairs with the release of the controller. */
+    if (lane->start_error || load_acquire(&lane->start_state) == LANE_GIVEN_UP)
         return NULL;
     bell_arm(lane);
     while (!lane->stopping) /* Runs until stop. */
@@ -413,15 +427,28 @@ int lane_start(struct lane *lane)
     int error = sys.thread_create(&lane->thread, lane_main, lane);
 
     if (error)
-        return error;
-    /* Pairs with the release in lane_main(). */
-    while (load_acquire(&lane->start_state) == 0)
-        (void)sys.futex_wait(&lane->start_state, 0, UINT32_MAX, DEADLINE_NEVER);
-    if (lane->start_error)
-        (void)pthread_join(lane->thread, NULL);
-    else
-        lane->started = true;
+        return error_set(error, "no thread for a lane: %s", rondo_error_name(error));
+    lane->started = true;
+    start_state_wait(lane, LANE_STARTING);
     return lane->start_error;
+}
+
+void lane_go(struct lane *lane)
+{
+    start_state_set(lane, LANE_GO);
+}
+
+void lane_give_up(struct lane *lane)
+{
+    if (lane->started) {
+        start_state_set(lane, LANE_GIVEN_UP);
+        (void)pthread_join(lane->thread, NULL);
+        lane->started = false;
+    }
+    lane->given_up = lane->aborting = true;
+    while (inbox_take(&lane->inbox, &lane->requests) > 0)
+        run_all(lane, &lane->requests);
+    push_ready(lane);
 }
 
 void lane_drain(struct lane *lane)

@@ -44,6 +44,8 @@ enum {
     LANE_REAP_COUNT = 256,  /* completions taken at a time */
 };
 
+enum lane_start_state { LANE_STARTING, LANE_READY, LANE_GO, LANE_GIVEN_UP };
+
 struct lane_gather {
     struct msghdr header;
     struct iovec parts[LANE_GATHER_PARTS];
@@ -80,6 +82,7 @@ struct lane {
     bool draining;
     bool aborting;
     bool stopping;
+    bool given_up;
 
     struct lane_gather gathers[LANE_GATHER_COUNT]; /* until the next enter */
     uint32_t gather_count;
@@ -92,7 +95,7 @@ struct lane {
     struct lane_request abort_request;
     struct lane_request stop_request;
     int start_error;
-    _Atomic uint32_t start_state; /* a futex: 0 until the thread has set up its ring */
+    _Atomic uint32_t start_state; /* enum lane_start_state, a futex */
 
     /* Written by the lane thread only, read by any. */
     _Atomic uint64_t wake_count;
@@ -111,7 +114,14 @@ struct lane {
 /* Controller: 0, or an error with a text. */
 int lane_init(struct lane *lane, const struct lane_options *options);
 void lane_fini(struct lane *lane);
+
+/* Controller: start the thread, which sets up its ring and waits for lane_go(). */
 int lane_start(struct lane *lane);
+void lane_go(struct lane *lane);
+
+/* Controller, for a lane that will not go: end its thread if there is one, and close on this thread
+ * what was to live on it. */
+void lane_give_up(struct lane *lane);
 
 /* Controller, once each and in this order: finish handles, cancel handles, end the thread. */
 void lane_drain(struct lane *lane);

@@ -7,7 +7,7 @@
 #include <errno.h>
 
 enum {
-    WATCH_QUIET_TICKS = 8, /* empty ticks after which the watch ends */
+    WATCH_QUIET_TICKS = 64, /* empty ticks after which the watch ends */
     WATCH_SLOW_RUNS = 8,   /* a worker that finished fewer runs in a tick is slow */
 };
 
@@ -97,7 +97,7 @@ void pool_stop(struct pool *pool)
         (void)pthread_join(worker->thread, NULL);
         store_relaxed(&worker->life, WORKER_ABSENT); /* Relaxed: joined. */
     }
-    RONDO_ASSERT(pool_ready_depth(pool) == 0 || load_relaxed(&pool->slot_count) == 0);
+    RONDO_ASSERT(pool_ready_depth(pool) == 0);
 }
 
 static void watch(struct pool *pool)
@@ -108,14 +108,20 @@ static void watch(struct pool *pool)
         pool->options.watch_start(pool->options.watch_ctx);
 }
 
+uint32_t pool_wake(struct pool *pool, uint32_t count)
+{
+    uint32_t woken;
+    uint32_t coming = parker_wake(&pool->parker, count, &woken);
+
+    if (woken > 0)
+        (void)add_relaxed(&pool->wake_count, woken); /* Relaxed: a statistic. */
+    return coming;
+}
+
 /* @count pieces of work were pushed: wake a worker for each, or have the rest watched. */
 static void announce(struct pool *pool, uint32_t count)
 {
-    uint32_t woken = parker_wake(&pool->parker, count);
-
-    if (woken > 0)
-        add_relaxed(&pool->wake_count, woken); /* Relaxed: a statistic. */
-    if (woken < count)
+    if (pool_wake(pool, count) < count)
         watch(pool);
 }
 
@@ -230,7 +236,7 @@ bool pool_watch_tick(struct pool *pool)
         /* An exchange only where it changes something: the word is read by every pusher. */
         if (!load_relaxed(&pool->watching)) /* Relaxed: this thread alone clears it. */
             (void)exchange_seq_cst(&pool->watching, true);
-        if (parker_wake(&pool->parker, count) == 0 && waited && progressing < wanted)
+        if (pool_wake(pool, count) == 0 && waited && progressing < wanted)
             grow(pool, wanted - progressing < count ? wanted - progressing : count);
         return true;
     }

@@ -81,6 +81,9 @@ void pool_post(struct pool *pool, struct runnable *runnable);
 /* A worker: make it ready behind everything else. */
 void pool_yield(struct pool *pool, struct runnable *runnable);
 
+/* Any thread: see that up to @count workers come for ready work; how many do. */
+uint32_t pool_wake(struct pool *pool, uint32_t count);
+
 /* Any thread: wake the owner of @bell; a worker with more to run may do it a moment later. */
 void pool_ring(struct pool *pool, struct bell *bell);
 

@@ -15,6 +15,8 @@ enum {
     WORKER_SHARED_EVERY = 61, /* prime, so that it does not beat with a user's pattern */
     WORKER_SHARE_MAX = 32,    /* most taken from the ready queue at a time */
     WORKER_OWE_RUNS_MAX = 32, /* runs after which an owed bell is paid in any case */
+    WORKER_LINGER_PAUSES = 48, /* about a microsecond */
+    WORKER_LINGER_SKIP = 32,   /* parks without lingering after it was in vain */
 };
 
 static _Thread_local struct worker *self;
@@ -115,7 +117,7 @@ static struct node *pick(struct worker *worker)
     /* What this worker cannot run at once is for a free one. */
     if (node && parker_idle_count(&pool->parker) > 0 &&
         (local_queue_depth(&worker->local) > 0 || ready_queue_depth(&pool->ready) > 0))
-        (void)parker_wake(&pool->parker, 1);
+        (void)pool_wake(pool, 1);
     return node;
 }
 
@@ -141,6 +143,41 @@ static bool spin(struct worker *worker)
     return false;
 }
 
+/* A producer that pushes one piece after the other would wake a sleeping worker for each: give it
+ * a microsecond to gather some, as long as that proves right. The pause looks at no shared memory,
+ * so it does not disturb the producer. */
+static bool linger(struct worker *worker)
+{
+    for (uint32_t i = 0; i < WORKER_LINGER_PAUSES; i++)
+        cpu_relax();
+    if (work_is_ready(worker))
+        return true;
+    worker->linger_skip = WORKER_LINGER_SKIP;
+    return false;
+}
+
+/* Look a little longer, as the one worker that does, then announce this one as idle. True: there is
+ * work after all. */
+static bool search(struct worker *worker)
+{
+    struct parker *parker = &worker->pool->parker;
+    bool may_linger = worker->linger_skip == 0;
+    bool searching;
+
+    if (!may_linger)
+        worker->linger_skip--;
+    searching = (may_linger || worker->pool->options.spin_ns > 0) && parker_search(parker);
+    if (searching && ((may_linger && linger(worker)) || spin(worker))) {
+        parker_search_end(parker);
+        return true;
+    }
+    parker_announce(parker, searching);
+    if (!work_is_ready(worker))
+        return false;
+    (void)parker_leave(parker);
+    return true;
+}
+
 /* Sleep until there may be work. False: this worker is to end. */
 static bool park(struct worker *worker)
 {
@@ -148,13 +185,8 @@ static bool park(struct worker *worker)
     bool surplus = worker->rank == PARKER_SURPLUS;
 
     settle(worker);
-    if (spin(worker))
+    if (search(worker))
         return true;
-    parker_announce(&pool->parker);
-    if (work_is_ready(worker)) {
-        (void)parker_leave(&pool->parker);
-        return true;
-    }
     count_add(&worker->parks, 1);
     switch (parker_sleep(&pool->parker, worker->rank,
                          surplus ? pool->options.retire_after_ns : DEADLINE_NEVER)) {
@@ -163,6 +195,7 @@ static bool park(struct worker *worker)
     case PARK_CLOSED:
         return work_is_ready(worker);
     case PARK_TIMED_OUT:
+        (void)add_relaxed(&pool->retired_count, 1); /* Relaxed: a statistic. */
         return false;
     }
     return true;
@@ -194,6 +227,20 @@ static void *worker_main(void *arg)
     (void)sub_acq_rel(&pool->alive_count, 1); /* Pairs with the load in the watch. */
     store_release(&worker->life, WORKER_ENDED); /* Pairs with the acquire before a join. */
     return NULL;
+}
+
+void worker_run_rest(struct pool *pool)
+{
+    struct worker *worker = sys.alloc_aligned(sizeof(*worker));
+    struct node *node;
+
+    RONDO_ASSERT(worker && !self);
+    worker->pool = pool;
+    self = worker;
+    while ((node = pick(worker)))
+        runnable_of(node)->run(runnable_of(node));
+    self = NULL;
+    sys.release(worker);
 }
 
 int worker_start(struct worker *worker)
