@@ -68,10 +68,10 @@ struct rondo_loop_options {
     uint64_t write_queue_max;
 };
 
-#define RONDO_LOOP_OPTIONS_INIT                                                                   \
-    {                                                                                             \
-        sizeof(struct rondo_loop_options), "loop", RONDO_AUTO, RONDO_AUTO, 1, 2000000,            \
-            2000000000, 0, 4096, 16384, 8192, 4096, RONDO_AUTO, 67108864                          \
+#define RONDO_LOOP_OPTIONS_INIT                                                                    \
+    {                                                                                              \
+        sizeof(struct rondo_loop_options), "loop", RONDO_AUTO, RONDO_AUTO, 1, 2000000, 2000000000, \
+            0, 4096, 16384, 8192, 4096, RONDO_AUTO, 67108864                                       \
     }
 
 /* Create a loop that is not running yet. Any thread; does not suspend.
@@ -135,28 +135,28 @@ int rondo_cancel(rondo_handle handle);
 /* Numbers of a loop, each since its start. The struct may grow at its end. */
 struct rondo_loop_stats {
     size_t size;
-    uint32_t workers;            /* alive now */
-    uint32_t workers_parked;     /* of them, waiting for work */
-    uint64_t workers_grown;      /* times the pool grew past a stuck worker */
-    uint64_t workers_retired;    /* times a surplus worker ended */
-    uint64_t runs;               /* callbacks and strand turns run */
-    uint64_t ready_depth;        /* ready and waiting for a worker now */
-    uint64_t parks;              /* times a worker went to sleep */
-    uint64_t wakes;              /* sleeping workers woken by new work */
-    uint64_t timers_armed;       /* waiting for their time now, cancelled ones included */
+    uint32_t workers;         /* alive now */
+    uint32_t workers_parked;  /* of them, waiting for work */
+    uint64_t workers_grown;   /* times the pool grew past a stuck worker */
+    uint64_t workers_retired; /* times a surplus worker ended */
+    uint64_t runs;            /* callbacks and strand turns run */
+    uint64_t ready_depth;     /* ready and waiting for a worker now */
+    uint64_t parks;           /* times a worker went to sleep */
+    uint64_t wakes;           /* sleeping workers woken by new work */
+    uint64_t timers_armed;    /* waiting for their time now, cancelled ones included */
     uint64_t timers_fired;
-    uint64_t scheduler_wakes;    /* times the scheduler thread woke */
-    uint64_t lane_wakes;         /* times a lane slept and woke */
-    uint64_t submissions;        /* operations given to the kernel */
-    uint64_t completions;        /* completions taken from the kernel */
-    uint64_t completions_stale;  /* completions whose operation was over: always 0 */
-    uint64_t ring_overflows;     /* times the completion ring was full and the kernel kept more */
-    uint64_t buffers;            /* receive buffers allocated */
-    uint64_t buffers_exhausted;  /* times the kernel found no free buffer */
-    uint64_t accepts_paused;     /* times accepting paused: descriptors or connections exhausted */
-    uint64_t reads_paused;       /* times a stream stopped reading until its queues shrank */
-    uint64_t connections;        /* streams alive now */
-    uint64_t connections_total;  /* streams ever accepted */
+    uint64_t scheduler_wakes;   /* times the scheduler thread woke */
+    uint64_t lane_wakes;        /* times a lane slept and woke */
+    uint64_t submissions;       /* operations given to the kernel */
+    uint64_t completions;       /* completions taken from the kernel */
+    uint64_t completions_stale; /* completions whose operation was over: always 0 */
+    uint64_t ring_overflows;    /* times the completion ring was full and the kernel kept more */
+    uint64_t buffers;           /* receive buffers allocated */
+    uint64_t buffers_exhausted; /* times the kernel found no free buffer */
+    uint64_t accepts_paused;    /* times accepting paused: descriptors or connections exhausted */
+    uint64_t reads_paused;      /* times a stream stopped reading until its queues shrank */
+    uint64_t connections;       /* streams alive now */
+    uint64_t connections_total; /* streams ever accepted */
     uint64_t bytes_received;
     uint64_t bytes_sent;
     uint64_t setup_flags_dropped; /* ring features wanted that this kernel refused: bits in the

@@ -45,9 +45,9 @@ struct rondo_listener_options {
     bool nodelay;
 };
 
-#define RONDO_LISTENER_OPTIONS_INIT                                                               \
-    {                                                                                             \
-        sizeof(struct rondo_listener_options), 4096, false, false, true                           \
+#define RONDO_LISTENER_OPTIONS_INIT                                     \
+    {                                                                   \
+        sizeof(struct rondo_listener_options), 4096, false, false, true \
     }
 
 /* Listen on @host, a numeric IPv4 or IPv6 address ("127.0.0.1", "::1", "0.0.0.0", "::"), and
@@ -92,8 +92,9 @@ struct rondo_stream_handlers {
 typedef void rondo_written_fn(rondo_stream *stream, int result, void *ctx);
 
 /* Give an accepted stream its handlers and begin to read. Any thread; does not suspend. @handlers
- * and @ctx must stay valid until the closed callback.
- * Returns 0, -EINVAL, -EALREADY (started before), -EBADF (closed). Since 0.1. */
+ * and @ctx must stay valid until the closed callback, which follows a success exactly once; after
+ * an error nothing follows.
+ * Returns 0, -EINVAL, -EALREADY (started before), -EBADF (closed or closing). Since 0.1. */
 int rondo_stream_start(rondo_stream *stream, const struct rondo_stream_handlers *handlers,
                        void *ctx);
 

@@ -31,14 +31,14 @@
 #define and_seq_cst(p, v) atomic_fetch_and_explicit((p), (v), memory_order_seq_cst)
 
 /* The weak forms may fail spuriously: only for retry loops. A failed exchange reads relaxed. */
-#define cas_weak_acq_rel(p, expected, v)                                                          \
-    atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_acq_rel,             \
+#define cas_weak_acq_rel(p, expected, v)                                              \
+    atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_acq_rel, \
                                           memory_order_relaxed)
-#define cas_acq_rel(p, expected, v)                                                               \
-    atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_acq_rel,           \
+#define cas_acq_rel(p, expected, v)                                                     \
+    atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_acq_rel, \
                                             memory_order_acquire)
-#define cas_weak_seq_cst(p, expected, v)                                                          \
-    atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_seq_cst,             \
+#define cas_weak_seq_cst(p, expected, v)                                              \
+    atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_seq_cst, \
                                           memory_order_seq_cst)
 
 #define fence_seq_cst() atomic_thread_fence(memory_order_seq_cst)

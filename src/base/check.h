@@ -11,15 +11,15 @@
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
-#define RONDO_ASSERT(condition)                                                                   \
-    do {                                                                                          \
-        if (unlikely(!(condition)))                                                               \
-            check_failed(#condition, __FILE__, __LINE__);                                         \
+#define RONDO_ASSERT(condition)                           \
+    do {                                                  \
+        if (unlikely(!(condition)))                       \
+            check_failed(#condition, __FILE__, __LINE__); \
     } while (0)
 
 #define RONDO_STATIC_ASSERT(condition) _Static_assert(condition, #condition)
 
-#define container_of(pointer, type, member)                                                       \
+#define container_of(pointer, type, member) \
     ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))

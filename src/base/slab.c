@@ -126,6 +126,7 @@ void *slab_alloc(struct slab *slab)
     struct free_node *node = cache->head;
     cache->head = node->next;
     cache->count--;
+    __builtin_prefetch(cache->head, 1); /* Another processor may have used it last. */
     return node;
 }
 

@@ -84,8 +84,8 @@ static int do_futex_wait(const void *word, uint32_t expected, uint32_t mask, uin
         until.tv_nsec = (long)(at_ns % NS_PER_SECOND);
         deadline = &until;
     }
-    return result(syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, expected, deadline, NULL,
-                          mask));
+    return result(
+        syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, expected, deadline, NULL, mask));
 }
 
 static int do_futex_wake(const void *word, uint32_t count, uint32_t mask)

@@ -172,8 +172,7 @@ static void accept_complete(struct lane *lane, void *owner, int32_t result, uint
 
 static void accept_arm(struct lane *lane, struct rondo_listener *listener)
 {
-    struct io_uring_sqe *sqe =
-        lane_submit(lane, &accept_kind, listener, &listener->accept_data);
+    struct io_uring_sqe *sqe = lane_submit(lane, &accept_kind, listener, &listener->accept_data);
 
     if (!sqe) {
         pause_accept(lane, listener);
@@ -304,8 +303,10 @@ static int parse_address(const char *host, uint16_t port, struct sockaddr_storag
         *ret_size = sizeof(*v6);
         return 0;
     }
-    return error_set(-EINVAL, "host: \"%s\" is not a numeric IPv4 or IPv6 address such as "
-                              "127.0.0.1 or ::1", host);
+    return error_set(-EINVAL,
+                     "host: \"%s\" is not a numeric IPv4 or IPv6 address such as "
+                     "127.0.0.1 or ::1",
+                     host);
 }
 
 static int configure(int fd, int family, const struct rondo_listener_options *options)
@@ -349,11 +350,15 @@ int listener_socket(const char *host, uint16_t port, const struct rondo_listener
         (void)sys.close(fd);
     }
     if (error == -EADDRINUSE)
-        return error_set(error, "port %u of %s is taken: stop the program that listens there, or "
-                                "choose another port (0 lets the system choose)", port, host);
+        return error_set(error,
+                         "port %u of %s is taken: stop the program that listens there, or "
+                         "choose another port (0 lets the system choose)",
+                         port, host);
     if (error == -EACCES)
-        return error_set(error, "port %u needs more rights: use a port above 1023, or give the "
-                                "program CAP_NET_BIND_SERVICE", port);
+        return error_set(error,
+                         "port %u needs more rights: use a port above 1023, or give the "
+                         "program CAP_NET_BIND_SERVICE",
+                         port);
     return error_set(error, "%s of %s port %u failed: %s", step, host, port,
                      rondo_error_name(error));
 }

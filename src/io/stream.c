@@ -46,10 +46,11 @@ static void draining_run(struct runnable *runnable)
 static void closed_run(struct runnable *runnable)
 {
     struct rondo_stream *stream = container_of(runnable, struct rondo_stream, closed_event);
-    /* Acquire pairs with rondo_stream_start(): the handlers are set. */
-    bool started = load_acquire(&stream->flags) & STREAM_STARTED;
+    /* Pairs with the exchange in rondo_stream_start(): either this sees the handlers, or that
+     * start is refused. */
+    uint32_t old = or_acq_rel(&stream->flags, STREAM_TOLD);
 
-    if (started && stream->handlers->closed)
+    if ((old & STREAM_STARTED) && stream->handlers->closed)
         stream->handlers->closed(stream, stream->error, stream->ctx);
     strand_unref(&stream->strand);
 }
@@ -113,12 +114,11 @@ RONDO_PUBLIC int rondo_stream_start(rondo_stream *stream,
     uint32_t flags = load_acquire(&stream->flags); /* Pairs with an earlier start. */
     if (flags & STREAM_STARTED)
         return -EALREADY;
-    if (open_error(flags))
-        return open_error(flags);
+    if (flags & (STREAM_CLOSE | STREAM_ABORT | STREAM_TOLD))
+        return -EBADF;
     stream->handlers = handlers;
     stream->ctx = ctx;
-    (void)stream_ask(stream, STREAM_STARTED | STREAM_READ);
-    return 0;
+    return stream_ask(stream, STREAM_STARTED | STREAM_READ) & STREAM_TOLD ? -EBADF : 0;
 }
 
 RONDO_PUBLIC int rondo_stream_read_stop(rondo_stream *stream)
@@ -209,7 +209,7 @@ RONDO_PUBLIC int rondo_stream_set_watermarks(rondo_stream *stream, size_t low, s
 {
     if (!stream || high == 0 || low > high)
         return -EINVAL;
-    store_relaxed(&stream->low, low);   /* Relaxed: the lane is asked to look after. */
+    store_relaxed(&stream->low, low); /* Relaxed: the lane is asked to look after. */
     store_relaxed(&stream->high, high);
     (void)stream_ask(stream, 0);
     return 0;
@@ -257,15 +257,15 @@ RONDO_PUBLIC void rondo_stream_unref(rondo_stream *stream)
 /* ---- the socket ---- */
 
 /* Calls @call with the descriptor while it cannot be closed: its result, or -EBADF. */
-#define WITH_FD(stream, call)                                                                     \
-    __extension__({                                                                               \
-        int result_ = -EBADF;                                                                     \
-        lock_acquire(&(stream)->fd_lock);                                                         \
-        int fd = (stream)->fd;                                                                    \
-        if (fd >= 0)                                                                              \
-            result_ = (call);                                                                     \
-        lock_release(&(stream)->fd_lock);                                                         \
-        result_;                                                                                  \
+#define WITH_FD(stream, call)             \
+    __extension__({                       \
+        int result_ = -EBADF;             \
+        lock_acquire(&(stream)->fd_lock); \
+        int fd = (stream)->fd;            \
+        if (fd >= 0)                      \
+            result_ = (call);             \
+        lock_release(&(stream)->fd_lock); \
+        result_;                          \
     })
 
 RONDO_PUBLIC int rondo_stream_peer_address(rondo_stream *stream,

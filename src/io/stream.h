@@ -30,6 +30,7 @@ enum stream_flag {
     STREAM_CLOSED = 1 << 6,   /* the lane is done */
     STREAM_CAPPED = 1 << 7,   /* too many buffers wait for the user: do not receive */
     STREAM_DRAINED = 1 << 8,  /* the drained event is on its way */
+    STREAM_TOLD = 1 << 9,     /* the closed event has run */
     STREAM_WRITER = 1 << 16,  /* from here up: threads that are inside a write */
 };
 
@@ -70,7 +71,7 @@ struct rondo_stream {
     bool send_cancelled;
     bool is_starved;
     bool above_high;
-    bool ended;     /* the peer sent its last byte */
+    bool ended; /* the peer sent its last byte */
     bool shut_down;
     bool broken;    /* an error, or the loop, closes it */
     bool closing;   /* the close is in the kernel, or done */

@@ -72,8 +72,7 @@ static bool wants_receive(struct rondo_stream *stream)
 
 static void receive_arm(struct lane *lane, struct rondo_stream *stream)
 {
-    struct io_uring_sqe *sqe =
-        lane_submit(lane, &receive_kind, stream, &stream->receive_data);
+    struct io_uring_sqe *sqe = lane_submit(lane, &receive_kind, stream, &stream->receive_data);
 
     if (!sqe) {
         stream_break(stream, -ENOMEM);

@@ -42,8 +42,8 @@ static inline void gate_close(struct gate *gate)
 {
     static const uint32_t never_woken;
 
-    (void)or_acq_rel(&gate->word, 1);             /* Pairs with gate_enter(). */
-    while (load_acquire(&gate->word) != 1)        /* Pairs with gate_leave(). */
+    (void)or_acq_rel(&gate->word, 1);      /* Pairs with gate_enter(). */
+    while (load_acquire(&gate->word) != 1) /* Pairs with gate_leave(). */
         (void)sys.futex_wait(&never_woken, 0, UINT32_MAX, NS_PER_MS / 20);
 }
 

@@ -16,8 +16,9 @@ RONDO_PUBLIC int rondo_listener_create(rondo_loop *loop, const char *host, uint1
     int fd;
 
     if (error)
-        return error_set(error, "%s", error == -ECHILD ? "the loop belongs to the parent process"
-                                                       : "loop is NULL");
+        return error_set(error, "%s",
+                         error == -ECHILD ? "the loop belongs to the parent process"
+                                          : "loop is NULL");
     if (!host || !handlers || handlers->size != sizeof(*handlers) || !handlers->accepted)
         return error_set(-EINVAL, "host, handlers or their accepted is NULL, or their size is not "
                                   "sizeof(struct rondo_listener_handlers)");

@@ -144,8 +144,8 @@ RONDO_PUBLIC int rondo_loop_create(const struct rondo_loop_options *options, ron
     (void)strncpy(loop->name, resolved.name, sizeof(loop->name) - 1);
     loop->options.name = loop->name;
     loop->drain_deadline_ns = DEADLINE_NEVER;
-    loop->life = (struct life){
-        .connections_max = resolved.connections, .quiet = on_quiet, .ctx = loop};
+    loop->life =
+        (struct life){.connections_max = resolved.connections, .quiet = on_quiet, .ctx = loop};
     store_relaxed(&loop->life.count, resolved.lanes); /* Relaxed: not shared yet. */
 
     error = pool_create(loop);
@@ -359,8 +359,9 @@ RONDO_PUBLIC int rondo_loop_run(rondo_loop *loop)
 static void free_forked(struct rondo_loop *loop)
 {
     for (uint32_t i = 0; i < loop->lanes_ready; i++)
-        ring_abandon(&loop->lanes[i].ring);
-    ring_abandon(&loop->scheduler.ring);
+        lane_abandon(&loop->lanes[i]);
+    scheduler_abandon(&loop->scheduler);
+    pool_fini(&loop->pool);
     sys.release(loop->lanes);
     sys.release(loop);
 }

@@ -69,10 +69,9 @@ static void choose_automatic(struct rondo_loop_options *options)
     }
     if (options->connections == RONDO_AUTO) {
         uint64_t limit = sys.descriptor_limit();
-        options->connections =
-            limit > 2 * DESCRIPTORS_RESERVED
-                ? min_u32(limit - DESCRIPTORS_RESERVED, CONNECTIONS_MAX)
-                : (uint32_t)(limit / 2 + 1);
+        options->connections = limit > 2 * DESCRIPTORS_RESERVED
+                                   ? min_u32(limit - DESCRIPTORS_RESERVED, CONNECTIONS_MAX)
+                                   : (uint32_t)(limit / 2 + 1);
     }
 }
 
@@ -113,8 +112,10 @@ int options_resolve(const struct rondo_loop_options *given, struct rondo_loop_op
     if (given) {
         /* The first version has this one size; a later one accepts the older sizes too. */
         if (given->size != sizeof(*given))
-            return error_set(-EINVAL, "option size: %zu is not the size of the options; start "
-                                      "from RONDO_LOOP_OPTIONS_INIT", given->size);
+            return error_set(-EINVAL,
+                             "option size: %zu is not the size of the options; start "
+                             "from RONDO_LOOP_OPTIONS_INIT",
+                             given->size);
         *ret_options = *given;
     }
     choose_automatic(ret_options);

@@ -134,8 +134,7 @@ RONDO_PUBLIC int rondo_strand_call_at(rondo_strand *strand, uint64_t deadline_ns
 }
 
 RONDO_PUBLIC int rondo_strand_call_later(rondo_strand *strand, uint64_t delay_ns,
-                                         rondo_callback_fn *fn, void *ctx,
-                                         rondo_handle *ret_handle)
+                                         rondo_callback_fn *fn, void *ctx, rondo_handle *ret_handle)
 {
     return rondo_strand_call_at(strand, clock_add_ns(clock_now_ns(), delay_ns), fn, ctx,
                                 ret_handle);

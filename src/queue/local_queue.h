@@ -74,7 +74,7 @@ static inline uint32_t local_queue_steal(struct local_queue *queue, struct node 
 
         if (depth == 0)
             return 0;
-        if (depth > LOCAL_QUEUE_SIZE) { /* head is stale: look again */
+        if (depth > LOCAL_QUEUE_SIZE) {        /* head is stale: look again */
             head = load_acquire(&queue->head); /* Pairs with other takers. */
             continue;
         }

@@ -13,8 +13,9 @@
  * again before it sleeps, so, like a token, it counts as a worker that comes.
  *
  * Lost wake-ups are excluded because the waker pushes before it reads the word and the worker
- * announces itself before it looks again, both sequentially consistent. Who takes work and sees
- * more of it wakes the next. Model: tests/model/park.pml.
+ * announces itself before it looks again: for the shared queue its lock puts the two in order, for
+ * a worker's own queue a fence on each side does. Who takes work and sees more of it wakes the
+ * next. Model: tests/model/park.pml.
  *
  * Invariant: idle + tokens <= workers alive.
  */
@@ -61,11 +62,11 @@ static inline void parker_search_end(struct parker *parker)
  * then leave or sleep. */
 static inline void parker_announce(struct parker *parker, bool was_searching)
 {
-    /* One step: a waker sees it searching, or idle. Pairs with the fence in parker_wake(). */
+    /* One step: a waker sees it searching, or idle. Pairs with the load in parker_wake(). */
     uint32_t old = add_seq_cst(&parker->word, was_searching ? 1 - PARKER_SEARCHING : 1);
 
     RONDO_ASSERT((old & PARKER_IDLE_MASK) < PARKER_IDLE_MASK);
-    fence_seq_cst(); /* Pairs with the fence in parker_wake(): the look comes after. */
+    fence_seq_cst(); /* Pairs with the fence in pool_post(): the look comes after. */
 }
 
 /* Leave: with a granted token if there is one, else by taking the announcement back. */
@@ -77,6 +78,7 @@ static inline bool parker_leave(struct parker *parker)
     do {
         RONDO_ASSERT(old & (PARKER_TOKEN_MASK | PARKER_IDLE_MASK));
         next = old & PARKER_TOKEN_MASK ? old - PARKER_TOKEN : old - 1;
+        /* Pairs with the exchange in parker_wake(): a token is granted once and taken once. */
     } while (!cas_weak_seq_cst(&parker->word, &old, next));
     return (old & PARKER_TOKEN_MASK) != 0;
 }
@@ -110,14 +112,14 @@ static inline uint32_t parker_wake(struct parker *parker, uint32_t count, uint32
 
     *ret_woken = 0;
 
-    fence_seq_cst(); /* Pairs with parker_announce(): the push comes before the look. */
-    old = load_relaxed(&parker->word); /* Relaxed: ordered by the fence above. */
+    old = load_seq_cst(&parker->word); /* After the push; pairs with parker_announce(). */
     do {
         uint32_t idle = old & PARKER_IDLE_MASK;
         coming = (old & PARKER_TOKEN_MASK) / PARKER_TOKEN + (old & PARKER_SEARCHING ? 1 : 0);
         if (coming >= count || idle == 0)
             return coming;
         granted = count - coming < idle ? count - coming : idle;
+        /* Pairs with the loads in parker_sleep() and parker_leave(). */
     } while (!cas_weak_seq_cst(&parker->word, &old, old - granted + granted * PARKER_TOKEN));
 
     int woken = sys.futex_wake(&parker->word, granted, PARKER_REGULAR);

@@ -86,8 +86,10 @@ int buffer_ring_init(struct buffer_ring *buffers, struct ring *ring, uint32_t co
     }
 out:
     buffer_ring_fini(buffers);
-    return error_set(error, "no receive buffers (%s): lower the options `buffers` and `buffer_size`, "
-                            "or raise `ulimit -l`", rondo_error_name(error));
+    return error_set(error,
+                     "no receive buffers (%s): lower the options `buffers` and `buffer_size`, "
+                     "or raise `ulimit -l`",
+                     rondo_error_name(error));
 }
 
 void buffer_ring_fini(struct buffer_ring *buffers)

@@ -27,10 +27,10 @@ struct buffer {
 
 struct buffer_ring {
     struct io_uring_buf_ring *entries;
-    struct buffer **buffers;    /* by id */
+    struct buffer **buffers; /* by id */
     void **chunks;
     uint32_t chunk_count;
-    uint32_t count_max;         /* a power of two */
+    uint32_t count_max; /* a power of two */
     uint32_t buffer_size;
     uint32_t allocated_count;
     uint32_t free_count;        /* with the kernel */

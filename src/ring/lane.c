@@ -13,7 +13,7 @@
 #include <string.h>
 
 enum {
-    LANE_RETRY_MS = 100,      /* how long accepting pauses when nothing closes */
+    LANE_RETRY_MS = 100,        /* how long accepting pauses when nothing closes */
     LANE_BUSY_RETRY_MAX = 1000, /* tries, 1 ms apart, while the kernel is out of memory */
 };
 
@@ -31,8 +31,7 @@ static void reap(struct lane *lane)
         lane->reaped = larger;
         lane->reaped_capacity = capacity;
     }
-    uint32_t count =
-        ring_reap(&lane->ring, lane->reaped + lane->reaped_count, LANE_REAP_COUNT);
+    uint32_t count = ring_reap(&lane->ring, lane->reaped + lane->reaped_count, LANE_REAP_COUNT);
     lane->reaped_count += count;
     count_add(&lane->completion_count, count);
 }
@@ -356,8 +355,7 @@ static void drain_run(struct lane *lane, struct lane_request *request)
 
     (void)request;
     lane->draining = true;
-    for (struct lane_handle *handle = lane->handles.next; handle != &lane->handles;
-         handle = next) {
+    for (struct lane_handle *handle = lane->handles.next; handle != &lane->handles; handle = next) {
         next = handle->next;
         handle->drain(lane, handle);
     }
@@ -370,8 +368,7 @@ static void abort_run(struct lane *lane, struct lane_request *request)
 
     (void)request;
     lane->aborting = true;
-    for (struct lane_handle *handle = lane->handles.next; handle != &lane->handles;
-         handle = next) {
+    for (struct lane_handle *handle = lane->handles.next; handle != &lane->handles; handle = next) {
         next = handle->next;
         handle->abort(lane, handle);
     }
@@ -412,14 +409,26 @@ int lane_init(struct lane *lane, const struct lane_options *options)
     return 0;
 }
 
-void lane_fini(struct lane *lane)
+/* Everything but the ring. */
+static void release(struct lane *lane)
 {
-    ring_fini(&lane->ring);
     bell_fini(&lane->bell);
     buffer_ring_fini(&lane->buffers);
     op_table_fini(&lane->ops);
     sys.release(lane->reaped);
     lane->reaped = NULL;
+}
+
+void lane_fini(struct lane *lane)
+{
+    ring_fini(&lane->ring);
+    release(lane);
+}
+
+void lane_abandon(struct lane *lane)
+{
+    ring_abandon(&lane->ring);
+    release(lane);
 }
 
 int lane_start(struct lane *lane)

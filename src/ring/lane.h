@@ -115,6 +115,9 @@ struct lane {
 int lane_init(struct lane *lane, const struct lane_options *options);
 void lane_fini(struct lane *lane);
 
+/* In the child of a fork: lane_fini() that leaves the parent's ring alone. */
+void lane_abandon(struct lane *lane);
+
 /* Controller: start the thread, which sets up its ring and waits for lane_go(). */
 int lane_start(struct lane *lane);
 void lane_go(struct lane *lane);

@@ -63,23 +63,27 @@ static int explain(int error)
 {
     switch (error) {
     case -ENOSYS:
-        return error_set(error, "io_uring is missing in this kernel: rondo needs Linux 6.1 or later "
-                                "built with CONFIG_IO_URING");
+        return error_set(error,
+                         "io_uring is missing in this kernel: rondo needs Linux 6.1 or later "
+                         "built with CONFIG_IO_URING");
     case -EPERM:
     case -EACCES:
-        return error_set(-EPERM, "io_uring is forbidden here: check `sysctl kernel.io_uring_disabled` "
-                                 "(0 allows it, 1 only to root and the group of "
-                                 "kernel.io_uring_group), and in a container allow the io_uring_* "
-                                 "system calls in its seccomp profile");
+        return error_set(-EPERM,
+                         "io_uring is forbidden here: check `sysctl kernel.io_uring_disabled` "
+                         "(0 allows it, 1 only to root and the group of "
+                         "kernel.io_uring_group), and in a container allow the io_uring_* "
+                         "system calls in its seccomp profile");
     case -ENOMEM:
-        return error_set(error, "no memory for an io_uring: raise `ulimit -l` (locked memory) or the "
-                                "memory limit of the container, or lower the options `submissions`, "
-                                "`completions` and `lanes`");
+        return error_set(error,
+                         "no memory for an io_uring: raise `ulimit -l` (locked memory) or the "
+                         "memory limit of the container, or lower the options `submissions`, "
+                         "`completions` and `lanes`");
     case -EMFILE:
     case -ENFILE:
         return error_set(error, "no descriptor left for an io_uring: raise `ulimit -n`");
     case -EINVAL:
-        return error_set(-ENOSYS, "this kernel's io_uring is too old: rondo needs Linux 6.1 or later");
+        return error_set(-ENOSYS,
+                         "this kernel's io_uring is too old: rondo needs Linux 6.1 or later");
     default:
         return error_set(error, "io_uring_setup failed: %s", rondo_error_name(error));
     }
@@ -87,8 +91,8 @@ static int explain(int error)
 
 int ring_init(struct ring *ring, const struct ring_options *options)
 {
-    uint32_t features = RING_DEFER_TASKRUN | RING_SINGLE_ISSUER | RING_COOP_TASKRUN |
-                        RING_SUBMIT_ALL;
+    uint32_t features =
+        RING_DEFER_TASKRUN | RING_SINGLE_ISSUER | RING_COOP_TASKRUN | RING_SUBMIT_ALL;
     int error;
 
     *ring = (struct ring){.disabled = true};
@@ -158,8 +162,8 @@ static void publish(struct io_uring_sq *sq)
 int ring_enter(struct ring *ring, uint32_t wait_count)
 {
     struct io_uring *uring = &ring->uring;
-    int fd = ring->enter_flags & IORING_ENTER_REGISTERED_RING ? uring->enter_ring_fd
-                                                              : uring->ring_fd;
+    int fd =
+        ring->enter_flags & IORING_ENTER_REGISTERED_RING ? uring->enter_ring_fd : uring->ring_fd;
     int result;
 
     publish(&uring->sq);
@@ -184,8 +188,7 @@ uint32_t ring_reap(struct ring *ring, struct completion *ret_completions, uint32
     uint32_t reaped = 0;
     unsigned head;
 
-    io_uring_for_each_cqe(&ring->uring, head, cqe)
-    {
+    io_uring_for_each_cqe (&ring->uring, head, cqe) {
         if (reaped == count)
             break;
         ret_completions[reaped++] = (struct completion){cqe->user_data, cqe->res, cqe->flags};

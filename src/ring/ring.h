@@ -31,7 +31,7 @@ struct ring {
     uint32_t features;         /* enum ring_feature bits in use */
     uint32_t features_dropped; /* wanted, and refused by this kernel */
     uint32_t enter_flags;
-    bool disabled;             /* until ring_enable() */
+    bool disabled; /* until ring_enable() */
 };
 
 /* One completion, copied out of the ring. */

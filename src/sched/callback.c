@@ -21,8 +21,8 @@ static void callback_init(void *node, uint32_t index)
     struct callback *callback = node;
 
     /* Relaxed: the slab publishes new nodes. Generation 1, so that no handle is zero. */
-    store_relaxed(&callback->state, UINT64_C(1) << GENERATION_SHIFT |
-                                        (uint64_t)index << INDEX_SHIFT | CALLBACK_FREE);
+    store_relaxed(&callback->state,
+                  UINT64_C(1) << GENERATION_SHIFT | (uint64_t)index << INDEX_SHIFT | CALLBACK_FREE);
 }
 
 static struct slab callback_slab = {

@@ -8,7 +8,7 @@
 
 enum {
     WATCH_QUIET_TICKS = 64, /* empty ticks after which the watch ends */
-    WATCH_SLOW_RUNS = 8,   /* a worker that finished fewer runs in a tick is slow */
+    WATCH_SLOW_RUNS = 8,    /* a worker that finished fewer runs in a tick is slow */
 };
 
 struct worker *pool_worker(struct pool *pool, uint32_t slot)
@@ -22,6 +22,7 @@ int pool_init(struct pool *pool, const struct pool_options *options)
     RONDO_ASSERT(options->workers > 0 && options->workers <= options->max_workers);
     RONDO_ASSERT(options->max_workers <= POOL_WORKERS_MAX);
     *pool = (struct pool){.options = *options};
+    ready_queue_init(&pool->ready);
     pool->slots = sys.alloc(options->max_workers * sizeof(*pool->slots));
     pool->samples = sys.alloc(options->max_workers * sizeof(*pool->samples));
     if (pool->slots && pool->samples)
@@ -35,6 +36,7 @@ void pool_fini(struct pool *pool)
     /* Relaxed: all threads have ended. */
     for (uint32_t i = 0; pool->slots && i < load_relaxed(&pool->slot_count); i++)
         sys.release(load_relaxed(&pool->slots[i]));
+    ready_queue_fini(&pool->ready);
     sys.release(pool->slots);
     sys.release(pool->samples);
     pool->slots = NULL;
@@ -66,8 +68,8 @@ static int worker_add(struct pool *pool)
         worker->pool = pool;
         worker->slot = count;
         worker->rank = count < pool->options.workers ? PARKER_REGULAR : PARKER_SURPLUS;
-        store_release(&pool->slots[count], worker);     /* Pairs with pool_worker(). */
-        store_release(&pool->slot_count, count + 1);    /* Pairs with the loads of the count. */
+        store_release(&pool->slots[count], worker);  /* Pairs with pool_worker(). */
+        store_release(&pool->slot_count, count + 1); /* Pairs with the loads of the count. */
     }
     (void)add_acq_rel(&pool->alive_count, 1); /* Pairs with the decrement at a worker's end. */
     error = worker_start(worker);
@@ -151,8 +153,10 @@ void pool_post(struct pool *pool, struct runnable *runnable)
     }
     worker_push_local(worker, runnable);
     /* The worker will come to it itself; should it get stuck before, the watch sees it. */
-    if (!load_relaxed(&pool->watching)) /* Relaxed: the watch outlasts a late answer. */
+    if (!load_relaxed(&pool->watching)) { /* Relaxed: the watch outlasts a late answer. */
+        fence_seq_cst(); /* Pairs with parker_announce(): pushed before we look for sleepers. */
         announce(pool, 1);
+    }
 }
 
 void pool_ring(struct pool *pool, struct bell *bell)

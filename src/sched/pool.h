@@ -24,8 +24,8 @@ struct pool_options {
     uint32_t max_workers;
     uint64_t spin_ns;
     uint64_t retire_after_ns;
-    void *loop;                      /* what rondo_current_loop() answers on these workers */
-    void (*watch_start)(void *ctx);  /* work waits and nobody is free: begin to tick */
+    void *loop;                     /* what rondo_current_loop() answers on these workers */
+    void (*watch_start)(void *ctx); /* work waits and nobody is free: begin to tick */
     void *watch_ctx;
 };
 

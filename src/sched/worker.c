@@ -12,9 +12,9 @@
 #include <stdio.h>
 
 enum {
-    WORKER_SHARED_EVERY = 61, /* prime, so that it does not beat with a user's pattern */
-    WORKER_SHARE_MAX = 32,    /* most taken from the ready queue at a time */
-    WORKER_OWE_RUNS_MAX = 32, /* runs after which an owed bell is paid in any case */
+    WORKER_SHARED_EVERY = 61,  /* prime, so that it does not beat with a user's pattern */
+    WORKER_SHARE_MAX = 64,     /* most taken from the ready queue at a time */
+    WORKER_OWE_RUNS_MAX = 32,  /* runs after which an owed bell is paid in any case */
     WORKER_LINGER_PAUSES = 48, /* about a microsecond */
     WORKER_LINGER_SKIP = 32,   /* parks without lingering after it was in vain */
 };
@@ -75,8 +75,8 @@ static struct node *take_share(struct worker *worker)
     struct pool *pool = worker->pool;
     struct node *nodes[WORKER_SHARE_MAX];
     uint32_t share = ready_queue_depth(&pool->ready) / pool->options.workers + 1;
-    uint32_t count = ready_queue_take(&pool->ready, nodes,
-                                      share < WORKER_SHARE_MAX ? share : WORKER_SHARE_MAX);
+    uint32_t count =
+        ready_queue_take(&pool->ready, nodes, share < WORKER_SHARE_MAX ? share : WORKER_SHARE_MAX);
 
     return count ? keep(worker, nodes, count) : NULL;
 }
@@ -104,8 +104,7 @@ static struct node *pick(struct worker *worker)
     struct pool *pool = worker->pool;
     struct node *node;
 
-    if (++worker->turn % WORKER_SHARED_EVERY == 0 &&
-        ready_queue_take(&pool->ready, &node, 1) == 1)
+    if (++worker->turn % WORKER_SHARED_EVERY == 0 && ready_queue_take(&pool->ready, &node, 1) == 1)
         return node;
     node = local_queue_take(&worker->local);
     if (!node) {
@@ -172,7 +171,7 @@ static bool search(struct worker *worker)
         return true;
     }
     parker_announce(parker, searching);
-    if (!work_is_ready(worker))
+    if (ready_queue_is_empty(&worker->pool->ready) && !work_is_ready(worker))
         return false;
     (void)parker_leave(parker);
     return true;
@@ -224,7 +223,7 @@ static void *worker_main(void *arg)
     }
     RONDO_ASSERT(local_queue_depth(&worker->local) == 0);
     self = NULL;
-    (void)sub_acq_rel(&pool->alive_count, 1); /* Pairs with the load in the watch. */
+    (void)sub_acq_rel(&pool->alive_count, 1);   /* Pairs with the load in the watch. */
     store_release(&worker->life, WORKER_ENDED); /* Pairs with the acquire before a join. */
     return NULL;
 }

@@ -253,6 +253,13 @@ void scheduler_fini(struct scheduler *scheduler)
     ring_fini(&scheduler->ring);
 }
 
+void scheduler_abandon(struct scheduler *scheduler)
+{
+    heap_fini(&scheduler->heap);
+    bell_fini(&scheduler->bell);
+    ring_abandon(&scheduler->ring);
+}
+
 int scheduler_start(struct scheduler *scheduler)
 {
     int error = sys.thread_create(&scheduler->thread, scheduler_main, scheduler);

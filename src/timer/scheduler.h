@@ -50,6 +50,8 @@ struct scheduler {
 /* Controller: 0, or an error with a text. */
 int scheduler_init(struct scheduler *scheduler, struct pool *pool, uint64_t watch_period_ns);
 void scheduler_fini(struct scheduler *scheduler);
+/* In the child of a fork: scheduler_fini() that leaves the parent's ring and callbacks alone. */
+void scheduler_abandon(struct scheduler *scheduler);
 int scheduler_start(struct scheduler *scheduler);
 void scheduler_stop(struct scheduler *scheduler);
 
