@@ -1,12 +1,16 @@
 /* Equal-sized nodes for the whole process, handed out and taken back by any thread.
  *
- * Each thread keeps a small cache of free nodes; full batches move between threads through a depot
+ * Each thread keeps two magazines of free nodes; full and empty magazines change hands in a depot
  * under a lock, so a thread that only allocates and one that only frees meet the lock once per
- * SLAB_BATCH_SIZE nodes. Memory is never returned to the system: a node's address stays readable
- * for ever, which is what lets a stale handle be looked up safely.
+ * SLAB_MAGAZINE_SIZE nodes. A magazine holds pointers, and a free node is not touched, so the next
+ * nodes can be fetched from another processor's cache before they are needed.
  *
- * Invariants: (1) the first 16 bytes of a free node belong to the slab; (2) what lies behind them
- * is untouched by free and alloc; (3) at most nodes_max nodes exist.
+ * Memory is never returned to the system: a node's address stays readable for ever, which is what
+ * lets a stale handle be looked up safely.
+ *
+ * Invariants: (1) a free node is in one place: a magazine, the loose list, or not carved yet;
+ * (2) only the loose list writes into a free node, its first pointer; (3) at most
+ * SLAB_NODE_COUNT_MAX nodes exist.
  */
 #ifndef RONDO_BASE_SLAB_H
 #define RONDO_BASE_SLAB_H
@@ -15,7 +19,7 @@
 #include "lock.h"
 
 enum {
-    SLAB_BATCH_SIZE = 64,
+    SLAB_MAGAZINE_SIZE = 62,
     SLAB_CHUNK_NODE_COUNT = 1024,
     SLAB_CHUNK_COUNT_MAX = 16384,
     SLAB_NODE_COUNT_MAX = SLAB_CHUNK_NODE_COUNT * SLAB_CHUNK_COUNT_MAX,
@@ -24,6 +28,12 @@ enum {
 /* One row per slab of the process; its cache is found in thread-local storage by this number. */
 enum slab_id { SLAB_CALLBACK, SLAB_WRITE, _SLAB_COUNT };
 
+struct magazine {
+    struct magazine *next;
+    uint32_t count;
+    void *nodes[SLAB_MAGAZINE_SIZE];
+};
+
 struct slab {
     enum slab_id id;
     uint32_t node_size;
@@ -31,9 +41,13 @@ struct slab {
     void (*node_init)(void *node, uint32_t index);
 
     struct lock lock;
-    void *depot; /* batches of SLAB_BATCH_SIZE free nodes; under the lock */
+    /* Under the lock. */
+    struct magazine *filled; /* with at least one node each */
+    struct magazine *empty;
+    void *loose; /* nodes that came when there was no memory for a magazine */
     uint32_t chunk_count;
     uint32_t carved_count; /* nodes handed out from the newest chunk */
+
     _Atomic(char *) chunks[SLAB_CHUNK_COUNT_MAX];
 };
 

@@ -59,6 +59,11 @@ static void callback_run(struct runnable *runnable)
     callback_free(callback);
 }
 
+bool callback_is(const struct runnable *runnable)
+{
+    return runnable->run == callback_run;
+}
+
 struct callback *callback_alloc(rondo_callback_fn *fn, void *ctx, enum callback_phase phase)
 {
     struct callback *callback = slab_alloc(&callback_slab);

@@ -61,6 +61,9 @@ bool callback_make_ready(struct callback *callback);
 /* Holder only: it was cancelled while it was armed. */
 bool callback_is_cancelled(struct callback *callback);
 
+/* This runnable is a callback, not a strand. */
+bool callback_is(const struct runnable *runnable);
+
 /* Owner only: give back a callback that will not run. */
 void callback_free(struct callback *callback);
 

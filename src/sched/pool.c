@@ -9,6 +9,7 @@
 enum {
     WATCH_QUIET_TICKS = 64, /* empty ticks after which the watch ends */
     WATCH_SLOW_RUNS = 8,    /* a worker that finished fewer runs in a tick is slow */
+    POOL_DEEP = 256,         /* so many waiting call for one more worker */
 };
 
 struct worker *pool_worker(struct pool *pool, uint32_t slot)
@@ -102,7 +103,7 @@ void pool_stop(struct pool *pool)
     RONDO_ASSERT(pool_ready_depth(pool) == 0);
 }
 
-static void watch(struct pool *pool)
+void pool_watch(struct pool *pool)
 {
     /* Relaxed look first, it is nearly always set under load. The exchange pairs with the one that
      * ends the watch in pool_watch_tick(). */
@@ -124,7 +125,7 @@ uint32_t pool_wake(struct pool *pool, uint32_t count)
 static void announce(struct pool *pool, uint32_t count)
 {
     if (pool_wake(pool, count) < count)
-        watch(pool);
+        pool_watch(pool);
 }
 
 void pool_push(struct pool *pool, struct chain *chain)
@@ -132,7 +133,8 @@ void pool_push(struct pool *pool, struct chain *chain)
     uint32_t count = chain->count;
 
     ready_queue_push(&pool->ready, chain);
-    announce(pool, count);
+    /* A queue that deepens needs more workers than its pushers counted. */
+    announce(pool, count + ready_queue_depth(&pool->ready) / POOL_DEEP);
 }
 
 void pool_yield(struct pool *pool, struct runnable *runnable)
@@ -240,7 +242,10 @@ bool pool_watch_tick(struct pool *pool)
         /* An exchange only where it changes something: the word is read by every pusher. */
         if (!load_relaxed(&pool->watching)) /* Relaxed: this thread alone clears it. */
             (void)exchange_seq_cst(&pool->watching, true);
-        if (pool_wake(pool, count) == 0 && waited && progressing < wanted)
+        /* One more than there is work for: who counts as coming may be stuck. */
+        uint32_t woken;
+        (void)parker_wake(&pool->parker, count < UINT32_MAX ? count + 1 : count, &woken);
+        if (woken == 0 && waited && progressing < wanted)
             grow(pool, wanted - progressing < count ? wanted - progressing : count);
         return true;
     }
@@ -248,7 +253,7 @@ bool pool_watch_tick(struct pool *pool)
         return true;
     if (load_relaxed(&pool->watching)) { /* Relaxed: as above. */
         /* One more tick follows: whoever still believed in the watch is seen by then. */
-        (void)exchange_seq_cst(&pool->watching, false); /* Pairs with watch(). */
+        (void)exchange_seq_cst(&pool->watching, false); /* Pairs with pool_watch(). */
         return true;
     }
     pool->quiet_ticks = 0;

@@ -84,6 +84,9 @@ void pool_yield(struct pool *pool, struct runnable *runnable);
 /* Any thread: see that up to @count workers come for ready work; how many do. */
 uint32_t pool_wake(struct pool *pool, uint32_t count);
 
+/* Any thread: from now on until nothing waits any more, the watch looks after ready work. */
+void pool_watch(struct pool *pool);
+
 /* Any thread: wake the owner of @bell; a worker with more to run may do it a moment later. */
 void pool_ring(struct pool *pool, struct bell *bell);
 

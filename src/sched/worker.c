@@ -7,6 +7,7 @@
  */
 #include "worker.h"
 
+#include "callback.h"
 #include "pool.h"
 
 #include <stdio.h>
@@ -17,6 +18,7 @@ enum {
     WORKER_OWE_RUNS_MAX = 32,  /* runs after which an owed bell is paid in any case */
     WORKER_LINGER_PAUSES = 48, /* about a microsecond */
     WORKER_LINGER_SKIP = 32,   /* parks without lingering after it was in vain */
+    WORKER_LINGER_CREDIT_MAX = 64,
 };
 
 static _Thread_local struct worker *self;
@@ -149,28 +151,49 @@ static bool linger(struct worker *worker)
 {
     for (uint32_t i = 0; i < WORKER_LINGER_PAUSES; i++)
         cpu_relax();
-    if (work_is_ready(worker))
+    if (work_is_ready(worker)) {
+        if (worker->linger_credit < WORKER_LINGER_CREDIT_MAX)
+            worker->linger_credit++;
         return true;
-    worker->linger_skip = WORKER_LINGER_SKIP;
+    }
+    if (worker->linger_credit > 0)
+        worker->linger_credit /= 2;
+    else
+        worker->linger_skip = WORKER_LINGER_SKIP;
     return false;
 }
 
+static void search_end(struct worker *worker)
+{
+    parker_search_end(&worker->pool->parker);
+    worker->searching = false;
+}
+
 /* Look a little longer, as the one worker that does, then announce this one as idle. True: there is
- * work after all. */
+ * work after all.
+ *
+ * A worker that lingered with success stays the searching one while it runs what it found: more of
+ * the same is coming, and it will be back before another worker could have got up. Should a
+ * callback hold it up after all, a queue that deepens wakes others, and the watch does. */
 static bool search(struct worker *worker)
 {
     struct parker *parker = &worker->pool->parker;
     bool may_linger = worker->linger_skip == 0;
-    bool searching;
 
     if (!may_linger)
         worker->linger_skip--;
-    searching = (may_linger || worker->pool->options.spin_ns > 0) && parker_search(parker);
-    if (searching && ((may_linger && linger(worker)) || spin(worker))) {
-        parker_search_end(parker);
+    if (!worker->searching && (may_linger || worker->pool->options.spin_ns > 0))
+        worker->searching = parker_search(parker);
+    if (worker->searching && may_linger && linger(worker)) {
+        pool_watch(worker->pool);
         return true;
     }
-    parker_announce(parker, searching);
+    if (worker->searching && spin(worker)) {
+        search_end(worker);
+        return true;
+    }
+    parker_announce(parker, worker->searching);
+    worker->searching = false;
     if (ready_queue_is_empty(&worker->pool->ready) && !work_is_ready(worker))
         return false;
     (void)parker_leave(parker);
@@ -213,6 +236,9 @@ static void *worker_main(void *arg)
         struct node *node = pick(worker);
         if (node) {
             struct runnable *runnable = runnable_of(node);
+            /* A strand's turn may be long; posted callbacks in a row rarely are. */
+            if (unlikely(worker->searching) && !callback_is(runnable))
+                search_end(worker);
             runnable->run(runnable);
             worker_count_run();
             if (unlikely(worker->owes) && ++worker->owed_runs >= WORKER_OWE_RUNS_MAX)

@@ -25,7 +25,9 @@ struct worker {
     enum parker_rank rank;
     uint32_t turn;      /* counts picks, for a regular look at the shared queue */
     uint32_t owed_runs; /* runs since a bell is owed */
-    uint32_t linger_skip;
+    uint32_t linger_credit; /* how often it was right to linger, lately */
+    uint32_t linger_skip; /* parks to go without lingering */
+    bool searching;       /* it is the one worker that searches, see parker.h */
     bool owes;
     pthread_t thread;
     _Atomic uint32_t life; /* enum worker_life */
