@@ -72,16 +72,15 @@ static int do_thread_create(pthread_t *ret_thread, void *(*body)(void *), void *
     return -error;
 }
 
-static int do_futex_wait(const void *word, uint32_t expected, uint32_t mask, uint64_t timeout_ns)
+static int do_futex_wait(const void *word, uint32_t expected, uint32_t mask, uint64_t deadline_ns)
 {
     struct timespec until;
     struct timespec *deadline = NULL;
 
     /* FUTEX_WAIT_BITSET takes an absolute CLOCK_MONOTONIC time. */
-    if (timeout_ns != DEADLINE_NEVER) {
-        uint64_t at_ns = clock_add_ns(do_clock_now_ns(), timeout_ns);
-        until.tv_sec = (time_t)(at_ns / NS_PER_SECOND);
-        until.tv_nsec = (long)(at_ns % NS_PER_SECOND);
+    if (deadline_ns != DEADLINE_NEVER) {
+        until.tv_sec = (time_t)(deadline_ns / NS_PER_SECOND);
+        until.tv_nsec = (long)(deadline_ns % NS_PER_SECOND);
         deadline = &until;
     }
     return result(

@@ -25,10 +25,10 @@ struct sys {
 
     int (*thread_create)(pthread_t *ret_thread, void *(*body)(void *), void *arg);
 
-    /* Sleeps while *word == expected, until woken by a wake with a bit of @mask or, when
-     * timeout_ns is not DEADLINE_NEVER, until that much time passed.
+    /* Sleeps while *word == expected, until woken by a wake with a bit of @mask or until
+     * deadline_ns, which may be DEADLINE_NEVER.
      * 0, -EAGAIN (value differed), -EINTR, -ETIMEDOUT. */
-    int (*futex_wait)(const void *word, uint32_t expected, uint32_t mask, uint64_t timeout_ns);
+    int (*futex_wait)(const void *word, uint32_t expected, uint32_t mask, uint64_t deadline_ns);
     /* Wakes up to @count sleepers that wait with a bit of @mask; how many it woke. */
     int (*futex_wake)(const void *word, uint32_t count, uint32_t mask);
 

@@ -44,7 +44,7 @@ static inline void gate_close(struct gate *gate)
 
     (void)or_acq_rel(&gate->word, 1);      /* Pairs with gate_enter(). */
     while (load_acquire(&gate->word) != 1) /* Pairs with gate_leave(). */
-        (void)sys.futex_wait(&never_woken, 0, UINT32_MAX, NS_PER_MS / 20);
+        (void)sys.futex_wait(&never_woken, 0, UINT32_MAX, clock_now_ns() + NS_PER_MS / 20);
 }
 
 #endif

@@ -298,6 +298,9 @@ static void threads_end(struct rondo_loop *loop)
     gate_close(&loop->gate);
     scheduler_stop(&loop->scheduler);
     pool_stop(&loop->pool);
+    /* A timer that came in before the gate closed and is due still fires: here. */
+    scheduler_finish(&loop->scheduler);
+    worker_run_rest(&loop->pool);
     for (uint32_t i = 0; i < loop->lanes_ready; i++)
         lane_stop(&loop->lanes[i]);
 }
@@ -311,6 +314,7 @@ static void threads_give_up(struct rondo_loop *loop)
     for (uint32_t i = 0; i < loop->lanes_ready; i++)
         lane_give_up(&loop->lanes[i]);
     parker_close(&loop->pool.parker);
+    scheduler_finish(&loop->scheduler);
     worker_run_rest(&loop->pool);
     pool_stop(&loop->pool);
 }

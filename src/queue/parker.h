@@ -83,9 +83,9 @@ static inline bool parker_leave(struct parker *parker)
     return (old & PARKER_TOKEN_MASK) != 0;
 }
 
-/* Sleep until a token is granted, the parker is closed or @timeout_ns has passed. */
+/* Sleep until a token is granted, the parker is closed or @deadline_ns has come. */
 static inline enum park_outcome parker_sleep(struct parker *parker, enum parker_rank rank,
-                                             uint64_t timeout_ns)
+                                             uint64_t deadline_ns)
 {
     for (;;) {
         uint32_t seen = load_seq_cst(&parker->word); /* Pairs with the exchange in wake. */
@@ -95,7 +95,7 @@ static inline enum park_outcome parker_sleep(struct parker *parker, enum parker_
             (void)parker_leave(parker);
             return seen & PARKER_CLOSED ? PARK_CLOSED : PARK_WOKEN;
         }
-        result = sys.futex_wait(&parker->word, seen, rank, timeout_ns);
+        result = sys.futex_wait(&parker->word, seen, rank, deadline_ns);
         if (result == -ETIMEDOUT)
             return parker_leave(parker) ? PARK_WOKEN : PARK_TIMED_OUT;
     }

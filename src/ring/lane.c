@@ -48,7 +48,8 @@ static void enter(struct lane *lane, uint32_t wait_count)
         if (result == -EBUSY)
             reap(lane); /* The kernel wants room for completions first. */
         else if (result == -EAGAIN || result == -ENOMEM)
-            (void)sys.futex_wait(&lane->start_state, LANE_GO, UINT32_MAX, NS_PER_MS);
+            (void)sys.futex_wait(&lane->start_state, LANE_GO, UINT32_MAX,
+                                 clock_now_ns() + NS_PER_MS);
         if (ring_unsubmitted(&lane->ring) == 0)
             break;
         RONDO_ASSERT(tries < LANE_BUSY_RETRY_MAX);

@@ -9,7 +9,7 @@
 enum {
     WATCH_QUIET_TICKS = 64, /* empty ticks after which the watch ends */
     WATCH_SLOW_RUNS = 8,    /* a worker that finished fewer runs in a tick is slow */
-    POOL_DEEP = 256,         /* so many waiting call for one more worker */
+    POOL_DEEP = 256,        /* so many waiting call for one more worker */
 };
 
 struct worker *pool_worker(struct pool *pool, uint32_t slot)

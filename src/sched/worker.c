@@ -100,24 +100,37 @@ static struct node *steal(struct worker *worker)
     return NULL;
 }
 
+/* It comes no more for what is pushed from now on, and must look once at what was. */
+static void search_end(struct worker *worker)
+{
+    parker_search_end(&worker->pool->parker);
+    worker->searching = false;
+    fence_seq_cst(); /* Pairs with the fence in pool_post(). */
+}
+
 /* The next thing to run, or NULL. */
 static struct node *pick(struct worker *worker)
 {
     struct pool *pool = worker->pool;
-    struct node *node;
+    struct node *node = NULL;
 
-    if (++worker->turn % WORKER_SHARED_EVERY == 0 && ready_queue_take(&pool->ready, &node, 1) == 1)
-        return node;
-    node = local_queue_take(&worker->local);
+    if (++worker->turn % WORKER_SHARED_EVERY == 0)
+        (void)ready_queue_take(&pool->ready, &node, 1);
+    if (!node)
+        node = local_queue_take(&worker->local);
     if (!node) {
         settle(worker);
         node = take_share(worker);
-        if (!node)
-            node = steal(worker);
     }
-    /* What this worker cannot run at once is for a free one. */
-    if (node && parker_idle_count(&pool->parker) > 0 &&
-        (local_queue_depth(&worker->local) > 0 || ready_queue_depth(&pool->ready) > 0))
+    if (!node)
+        node = steal(worker);
+    if (!node)
+        return NULL;
+    /* A strand's turn may be long; posted callbacks in a row rarely are. */
+    if (unlikely(worker->searching) && !callback_is(runnable_of(node)))
+        search_end(worker);
+    /* Whoever pushed the rest may have counted on this worker to come for it. */
+    if (parker_idle_count(&pool->parker) > 0 && pool_ready_depth(pool) > 0)
         (void)pool_wake(pool, 1);
     return node;
 }
@@ -163,12 +176,6 @@ static bool linger(struct worker *worker)
     return false;
 }
 
-static void search_end(struct worker *worker)
-{
-    parker_search_end(&worker->pool->parker);
-    worker->searching = false;
-}
-
 /* Look a little longer, as the one worker that does, then announce this one as idle. True: there is
  * work after all.
  *
@@ -204,14 +211,15 @@ static bool search(struct worker *worker)
 static bool park(struct worker *worker)
 {
     struct pool *pool = worker->pool;
-    bool surplus = worker->rank == PARKER_SURPLUS;
+    uint64_t deadline_ns = DEADLINE_NEVER;
 
     settle(worker);
     if (search(worker))
         return true;
     count_add(&worker->parks, 1);
-    switch (parker_sleep(&pool->parker, worker->rank,
-                         surplus ? pool->options.retire_after_ns : DEADLINE_NEVER)) {
+    if (worker->rank == PARKER_SURPLUS)
+        deadline_ns = clock_add_ns(clock_now_ns(), pool->options.retire_after_ns);
+    switch (parker_sleep(&pool->parker, worker->rank, deadline_ns)) {
     case PARK_WOKEN:
         return true;
     case PARK_CLOSED:
@@ -236,9 +244,6 @@ static void *worker_main(void *arg)
         struct node *node = pick(worker);
         if (node) {
             struct runnable *runnable = runnable_of(node);
-            /* A strand's turn may be long; posted callbacks in a row rarely are. */
-            if (unlikely(worker->searching) && !callback_is(runnable))
-                search_end(worker);
             runnable->run(runnable);
             worker_count_run();
             if (unlikely(worker->owes) && ++worker->owed_runs >= WORKER_OWE_RUNS_MAX)

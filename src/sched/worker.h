@@ -23,11 +23,11 @@ struct worker {
     struct pool *pool;
     uint32_t slot;
     enum parker_rank rank;
-    uint32_t turn;      /* counts picks, for a regular look at the shared queue */
-    uint32_t owed_runs; /* runs since a bell is owed */
+    uint32_t turn;          /* counts picks, for a regular look at the shared queue */
+    uint32_t owed_runs;     /* runs since a bell is owed */
     uint32_t linger_credit; /* how often it was right to linger, lately */
-    uint32_t linger_skip; /* parks to go without lingering */
-    bool searching;       /* it is the one worker that searches, see parker.h */
+    uint32_t linger_skip;   /* parks to go without lingering */
+    bool searching;         /* it is the one worker that searches, see parker.h */
     bool owes;
     pthread_t thread;
     _Atomic uint32_t life; /* enum worker_life */
@@ -42,7 +42,7 @@ void worker_count_run(void);
 /* Start the thread of a worker whose slot is absent or ended: 0 or -EAGAIN. */
 int worker_start(struct worker *worker);
 
-/* Controller, when no worker could be started: run what is ready on this thread. */
+/* Controller, when no worker is left or could be started: run what is ready on this thread. */
 void worker_run_rest(struct pool *pool);
 
 /* Owner only: put it in the local queue; when that is full, half of it goes to the shared one. */

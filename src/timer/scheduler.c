@@ -286,6 +286,12 @@ void scheduler_stop(struct scheduler *scheduler)
     scheduler->started = false;
 }
 
+void scheduler_finish(struct scheduler *scheduler)
+{
+    (void)absorb(scheduler);
+    fire(scheduler);
+}
+
 void scheduler_arm(struct scheduler *scheduler, struct callback *callback)
 {
     callback->holder = &scheduler->holder;

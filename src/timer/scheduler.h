@@ -55,6 +55,9 @@ void scheduler_abandon(struct scheduler *scheduler);
 int scheduler_start(struct scheduler *scheduler);
 void scheduler_stop(struct scheduler *scheduler);
 
+/* Controller, after the thread has ended: what came late and is due goes to the ready queue. */
+void scheduler_finish(struct scheduler *scheduler);
+
 /* Any thread: arm a callback that is ARMED, with its deadline set. */
 void scheduler_arm(struct scheduler *scheduler, struct callback *callback);
 

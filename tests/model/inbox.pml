@@ -1,13 +1,14 @@
-/* Models src/queue/inbox.h, with the doorbell of src/base/bell.h: a lane's inbox. The head is EMPTY,
- * ASLEEP or the newest node of a list. 3 pushers with 2 nodes each, 1 consumer that may also wake
- * for another reason (a completion), once. Who replaces ASLEEP rings the bell at once, or owes it
- * and pays at the end of its batch; DEBT adds a watcher that may pay for it.
- * Proves: each node is delivered once and in its pusher's order; a sleep is answered by one ring, no
- * less and no more; nobody waits for a bell that no one will ring (a halt is an invalid end state,
- * the monitor sees it early). Read and compare-and-swap of a push are two steps.
+/* Models src/queue/inbox.h as a lane uses it, with its doorbell, src/base/bell.h. Head: EMPTY,
+ * ASLEEP or the newest node of a list. 3 pushers with 2 nodes each; 1 consumer that may wake once
+ * for another reason, a completion. Who replaces ASLEEP rings the bell. DEBT: or owes it and pays
+ * at the end of its batch, unless another pusher or the watcher paid first.
+ * Proves: each node is delivered once and in its pusher's order; one pusher, no more, answers a
+ * sleep; the consumer never sleeps on a list while no ring is pending (monitor; a halt is an
+ * invalid end state). A push reads and swaps in two steps.
  * BUG_STORE_ASLEEP goes to sleep by a plain store. BUG_REREAD decides to ring by the head as it is
  * after the push. BUG_NO_REVERSE delivers newest first. BUG_STALE_NEXT does not link again when its
- * swap is retried. BUG_MARK_IN_LIST links to ASLEEP as if it were a node. BUG_PAY_LATE rings first and clears the debt after. */
+ * swap is retried. BUG_MARK_IN_LIST links to ASLEEP as if it were a node.
+ * BUG_PAY_LATE rings first and clears the debt after. */
 #ifndef P
 #define P 3                     /* pushers */
 #endif
