@@ -35,12 +35,12 @@ enum rondo_cancel_outcome {
  * size tells the library which members you know. */
 struct rondo_loop_options {
     size_t size;
-    /* Shown by tools and in thread names; 1 to 31 bytes, no '/'. Copied. */
+    /* Shown by tools; 1 to 31 bytes, no '/'. Copied. */
     const char *name;
     /* Workers that are always there: 1 to 1024; automatic: the processors of this process. */
     uint32_t workers;
     /* The most workers the pool grows to: workers to 4096; automatic: 4 x processors + 16, at
-     * most 256, and never below workers. */
+     * most 256, and never below workers. When that many are blocked in callbacks, the rest waits. */
     uint32_t max_workers;
     /* Completion threads, each with a ring of its own: 1 to 64. A handle stays on its lane. */
     uint32_t lanes;
@@ -82,8 +82,9 @@ struct rondo_loop_options {
 int rondo_loop_create(const struct rondo_loop_options *options, rondo_loop **ret_loop);
 
 /* Start the threads of the loop and return. Any thread; does not suspend. A loop starts once.
- * Returns 0, -EBUSY (started before), -EAGAIN (no thread could be created; the loop can only be
- * freed), -ECHILD (created before a fork). Since 0.1. */
+ * Returns 0, -EBUSY (started before), -ECHILD (created before a fork), or with a rondo_error_text()
+ * and a loop that can only be freed: -EAGAIN (no thread could be created), -EPERM, -ENOSYS, -ENOMEM
+ * (the ring could not be set up). Since 0.1. */
 int rondo_loop_start(rondo_loop *loop);
 
 /* Start the loop if it is not started, and block until it has stopped. Any thread that is not a
@@ -112,7 +113,7 @@ int rondo_loop_wait(rondo_loop *loop);
 
 /* Free the loop; NULL is nothing. Stops it and waits first if it runs; one that never ran is started
  * for that. Any thread that is not a worker of a loop, when no other thread is inside a call with
- * the loop or one of its strands, streams and listeners any more. In the child of a fork, memory is
+ * the loop or one of its callbacks, strands, streams and listeners any more. In the child of a fork, memory is
  * given back and the parent's ring is left alone. Since 0.1. */
 void rondo_loop_free(rondo_loop *loop);
 
@@ -121,8 +122,8 @@ void rondo_loop_free(rondo_loop *loop);
 rondo_loop *rondo_current_loop(void);
 
 /* Run @fn(ctx) on a worker, soon. Any thread; does not suspend, never blocks on other callbacks.
- * Callbacks posted by one thread start in the order of the calls; they may run in parallel: use a
- * strand where one must end before the next begins. A loop that is not started keeps it until then.
+ * With one worker, callbacks start in the order in which they were posted; with several they run in
+ * parallel and overtake each other: use a strand where order matters. A loop that is not started keeps it until then.
  * @ret_handle may be NULL; otherwise it names the callback for rondo_cancel().
  * Returns 0, -EINVAL (loop or fn is NULL), -EAGAIN (16,777,216 callbacks are alive), -ESHUTDOWN
  * (the loop is stopping), -ECHILD. Since 0.1. */

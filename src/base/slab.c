@@ -5,6 +5,7 @@
 #include "slab.h"
 
 #include "check.h"
+#include "fork.h"
 #include "sys.h"
 
 #include <pthread.h>
@@ -70,6 +71,12 @@ static void cleanup_key_create(void)
 static void cache_init(struct slab_cache *cache, struct slab *slab)
 {
     (void)pthread_once(&cleanup_once, cleanup_key_create);
+    lock_acquire(&slab->lock);
+    bool is_first = !slab->fork_held;
+    slab->fork_held = true;
+    lock_release(&slab->lock);
+    if (is_first)
+        fork_hold(&slab->lock);
     (void)pthread_setspecific(cleanup_key, caches);
     cache->slab = slab;
 }
@@ -121,18 +128,18 @@ static bool refill(struct slab *slab, struct slab_cache *cache)
 {
     if (!cache->slab)
         cache_init(cache, slab);
-    if (!cache->loaded && !(cache->loaded = magazine_new()))
-        return false;
     lock_acquire(&slab->lock);
     struct magazine *filled = depot_take(&slab->filled);
-    if (filled) {
+    if (filled && cache->loaded)
         depot_put(slab, cache->loaded);
+    if (filled)
         cache->loaded = filled;
-    } else {
+    else if (!cache->loaded && !(cache->loaded = depot_take(&slab->empty)))
+        cache->loaded = magazine_new();
+    if (!filled && cache->loaded)
         fill(slab, cache->loaded);
-    }
     lock_release(&slab->lock);
-    return cache->loaded->count > 0;
+    return cache->loaded && cache->loaded->count > 0;
 }
 
 static void swap(struct slab_cache *cache)

@@ -44,7 +44,8 @@ struct slab {
     /* Under the lock. */
     struct magazine *filled; /* with at least one node each */
     struct magazine *empty;
-    void *loose; /* nodes that came when there was no memory for a magazine */
+    bool fork_held; /* the lock is held across forks */
+    void *loose;    /* nodes that came when there was no memory for a magazine */
     uint32_t chunk_count;
     uint32_t carved_count; /* nodes handed out from the newest chunk */
 
@@ -56,7 +57,7 @@ void *slab_alloc(struct slab *slab);
 
 void slab_free(struct slab *slab, void *node);
 
-/* The node with this index, or NULL if no such node was ever handed out. */
+/* The node with this index, or NULL if there is no memory behind it. */
 static inline void *slab_at(struct slab *slab, uint32_t index)
 {
     if (index >= SLAB_NODE_COUNT_MAX)

@@ -21,6 +21,7 @@ struct rondo_listener {
     _Atomic uint32_t flags;
     struct listener_options options;
     bool nodelay;
+    uint32_t backlog;
     const struct rondo_listener_handlers *handlers;
     void *ctx;
     struct sockaddr_storage address;
@@ -76,12 +77,13 @@ static void destroy(struct strand *strand)
 
 /* ---- accepting, on the lane ---- */
 
-static bool is_full(struct rondo_listener *listener)
+/* Connections that may still be accepted. */
+static uint64_t room(struct rondo_listener *listener)
 {
     struct life *life = listener->lane->options.life;
+    uint64_t open = load_relaxed(&life->connections); /* Relaxed: a limit, not an order. */
 
-    /* Relaxed: a limit, not an order. */
-    return load_relaxed(&life->connections) >= life->connections_max;
+    return open < life->connections_max ? life->connections_max - open : 0;
 }
 
 static void pause_accept(struct lane *lane, struct rondo_listener *listener)
@@ -178,8 +180,12 @@ static void accept_arm(struct lane *lane, struct rondo_listener *listener)
         pause_accept(lane, listener);
         return;
     }
-    /* No address: one buffer shared by all connections of a multishot would be overwritten. */
-    io_uring_prep_multishot_accept(sqe, listener->fd, NULL, NULL, SOCK_CLOEXEC);
+    /* A multishot takes all that the backlog holds at once, so near the limit it is one by one. No
+     * address: one buffer shared by all connections of a multishot would be overwritten. */
+    if (room(listener) > listener->backlog)
+        io_uring_prep_multishot_accept(sqe, listener->fd, NULL, NULL, SOCK_CLOEXEC);
+    else
+        io_uring_prep_accept(sqe, listener->fd, NULL, NULL, SOCK_CLOEXEC);
     listener->accepting = true;
     listener->accept_cancelled = false;
 }
@@ -193,8 +199,9 @@ static void finish(struct lane *lane, struct rondo_listener *listener)
             return; /* It is in the inbox, and comes here again. */
         /* Pairs with the exchange in rondo_listener_close(). */
     } while (!cas_weak_acq_rel(&listener->flags, &flags, flags | LISTENER_CLOSED));
-    lane_post(lane, &listener->strand, &listener->closed_event);
     lane_handle_remove(lane, &listener->handle);
+    /* From here on the listener is the worker's, which may free it at once. */
+    lane_post(lane, &listener->strand, &listener->closed_event);
 }
 
 static void close_complete(struct lane *lane, void *owner, int32_t result, uint32_t flags)
@@ -241,7 +248,7 @@ static void advance(struct lane *lane, struct rondo_listener *listener)
     /* Relaxed: who sets it asks the lane to look again. */
     if (load_relaxed(&listener->flags) & LISTENER_CLOSE) {
         close_advance(lane, listener);
-    } else if (is_full(listener)) {
+    } else if (room(listener) == 0) {
         cancel_accept(lane, listener);
         pause_accept(lane, listener);
     } else if (!listener->accepting && !listener->is_paused) {
@@ -274,7 +281,8 @@ static void request_run(struct lane *lane, struct lane_request *request)
     (void)and_acq_rel(&listener->flags, ~(uint32_t)LISTENER_QUEUED);
     if (!listener->listed) {
         listener->listed = true;
-        lane_handle_add(lane, &listener->handle);
+        if (!lane_handle_add(lane, &listener->handle))
+            return;
     }
     if (listener->fd_closed)
         finish(lane, listener);
@@ -363,7 +371,8 @@ int listener_socket(const char *host, uint16_t port, const struct rondo_listener
                      rondo_error_name(error));
 }
 
-int listener_create(const struct listener_options *options, int fd, bool nodelay,
+int listener_create(const struct listener_options *options, int fd,
+                    const struct rondo_listener_options *given,
                     const struct rondo_listener_handlers *handlers, void *ctx,
                     struct rondo_listener **ret_listener)
 {
@@ -375,7 +384,8 @@ int listener_create(const struct listener_options *options, int fd, bool nodelay
     strand_init(&listener->strand, options->pool, destroy);
     listener->lane = &options->lanes[0];
     listener->options = *options;
-    listener->nodelay = nodelay;
+    listener->nodelay = given->nodelay;
+    listener->backlog = given->backlog;
     listener->handlers = handlers;
     listener->ctx = ctx;
     listener->fd = fd;

@@ -22,7 +22,8 @@ struct listener_options {
 };
 
 /* Any thread, with one life counted for it: the listener takes the descriptor over. */
-int listener_create(const struct listener_options *options, int fd, bool nodelay,
+int listener_create(const struct listener_options *options, int fd,
+                    const struct rondo_listener_options *given,
                     const struct rondo_listener_handlers *handlers, void *ctx,
                     struct rondo_listener **ret_listener);
 

@@ -40,7 +40,10 @@ static void draining_run(struct runnable *runnable)
 {
     struct rondo_stream *stream = container_of(runnable, struct rondo_stream, draining_event);
 
-    stream->handlers->draining(stream, stream->ctx);
+    if (stream->handlers->draining)
+        stream->handlers->draining(stream, stream->ctx);
+    else
+        (void)rondo_stream_close(stream); /* What arrived before was delivered before. */
 }
 
 static void closed_run(struct runnable *runnable)
@@ -109,7 +112,7 @@ static int open_error(uint32_t flags)
 RONDO_PUBLIC int rondo_stream_start(rondo_stream *stream,
                                     const struct rondo_stream_handlers *handlers, void *ctx)
 {
-    if (!stream || !handlers || handlers->size < sizeof(*handlers) || !handlers->read)
+    if (!stream || !handlers || handlers->size != sizeof(*handlers) || !handlers->read)
         return -EINVAL;
     uint32_t flags = load_acquire(&stream->flags); /* Pairs with an earlier start. */
     if (flags & STREAM_STARTED)
@@ -142,19 +145,6 @@ RONDO_PUBLIC int rondo_stream_read_start(rondo_stream *stream)
 
 /* ---- writing ---- */
 
-/* Count the caller in, so that the stream cannot close under it: 0 or an error. */
-static int write_enter(struct rondo_stream *stream, size_t size)
-{
-    /* Relaxed: the limit may be passed by writes that race for its last bytes. */
-    if (load_relaxed(&stream->queued) + size > stream->queued_max)
-        return -ENOBUFS;
-    /* Pairs with finish() on the lane. */
-    uint32_t old = add_acq_rel(&stream->flags, STREAM_WRITER);
-    if (!(old & (STREAM_CLOSE | STREAM_ABORT | STREAM_CLOSED | STREAM_SHUTDOWN)))
-        return 0;
-    return open_error(old) ? -EBADF : -EPIPE;
-}
-
 static void write_leave(struct rondo_stream *stream)
 {
     uint32_t old = load_relaxed(&stream->flags); /* Relaxed: the exchange validates it. */
@@ -166,30 +156,37 @@ static void write_leave(struct rondo_stream *stream)
         lane_ask(stream->lane, &stream->request);
 }
 
+/* Count the caller in, so that the stream cannot close under it: 0, or an error and it is not in. */
+static int write_enter(struct rondo_stream *stream, size_t size)
+{
+    /* Relaxed: the limit may be passed by writes that race for its last bytes. */
+    if (size > stream->queued_max || load_relaxed(&stream->queued) > stream->queued_max - size)
+        return -ENOBUFS;
+    /* Pairs with finish() on the lane. */
+    uint32_t old = add_acq_rel(&stream->flags, STREAM_WRITER);
+    if (!(old & (STREAM_CLOSE | STREAM_ABORT | STREAM_CLOSED | STREAM_SHUTDOWN)))
+        return 0;
+    write_leave(stream);
+    return open_error(old) ? -EBADF : -EPIPE;
+}
+
+/* Queue what write_copy() or write_lend() made, or end what write_enter() began. */
 static int write_push(struct rondo_stream *stream, struct write *write)
 {
-    if (!write)
-        return -ENOMEM;
-    int error = write_enter(stream, write->size);
-    if (error == -ENOBUFS) {
-        write_free(write);
-        return error;
-    }
-    if (error) {
-        write_free(write);
-    } else {
+    if (write) {
         (void)add_acq_rel(&stream->queued, write->size); /* Pairs with itself: a sum. */
         (void)inbox_push(&stream->writes, &write->event.node);
     }
     write_leave(stream);
-    return error;
+    return write ? 0 : -ENOMEM;
 }
 
 RONDO_PUBLIC int rondo_stream_write(rondo_stream *stream, const void *data, size_t size)
 {
     if (!stream || !data || size == 0)
         return -EINVAL;
-    return write_push(stream, write_copy(stream, data, size));
+    int error = write_enter(stream, size);
+    return error ? error : write_push(stream, write_copy(stream, data, size));
 }
 
 RONDO_PUBLIC int rondo_stream_write_lent(rondo_stream *stream, const void *data, size_t size,
@@ -197,7 +194,8 @@ RONDO_PUBLIC int rondo_stream_write_lent(rondo_stream *stream, const void *data,
 {
     if (!stream || !data || size == 0 || !written)
         return -EINVAL;
-    return write_push(stream, write_lend(stream, data, size, written, ctx));
+    int error = write_enter(stream, size);
+    return error ? error : write_push(stream, write_lend(stream, data, size, written, ctx));
 }
 
 RONDO_PUBLIC size_t rondo_stream_write_queued(const rondo_stream *stream)

@@ -12,12 +12,10 @@ enum { SEND_SIZE_MAX = 1 << 30 }; /* of one submission; the rest follows */
 
 static void receive_complete(struct lane *lane, void *owner, int32_t result, uint32_t flags);
 static void send_complete(struct lane *lane, void *owner, int32_t result, uint32_t flags);
-static void shutdown_complete(struct lane *lane, void *owner, int32_t result, uint32_t flags);
 static void close_complete(struct lane *lane, void *owner, int32_t result, uint32_t flags);
 
 static const struct op_kind receive_kind = {"receive", receive_complete};
 static const struct op_kind send_kind = {"send", send_complete};
-static const struct op_kind shutdown_kind = {"shutdown", shutdown_complete};
 static const struct op_kind close_kind = {"close", close_complete};
 
 static bool has_flag(struct rondo_stream *stream, uint32_t flag)
@@ -153,6 +151,7 @@ static void receive_complete(struct lane *lane, void *owner, int32_t result, uin
 static void send_arm(struct lane *lane, struct rondo_stream *stream)
 {
     struct write *first = write_of(stream->sending.first);
+    lane_gather_reserve(lane);
     struct io_uring_sqe *sqe = lane_submit(lane, &send_kind, stream, &stream->send_data);
     const char *data = first->data + stream->sent_of_first;
     size_t size = first->size - stream->sent_of_first;
@@ -249,20 +248,9 @@ static void watermarks_check(struct lane *lane, struct rondo_stream *stream)
 
 static void shutdown_arm(struct lane *lane, struct rondo_stream *stream)
 {
-    struct io_uring_sqe *sqe = lane_submit(lane, &shutdown_kind, NULL, NULL);
-
+    /* A peer that is gone already has seen the end; the receive tells. */
+    io_uring_prep_shutdown(lane_submit_untracked(lane), stream->fd, SHUT_WR);
     stream->shut_down = true;
-    if (sqe)
-        io_uring_prep_shutdown(sqe, stream->fd, SHUT_WR);
-}
-
-/* A peer that is gone already has seen the end; the receive tells. */
-static void shutdown_complete(struct lane *lane, void *owner, int32_t result, uint32_t flags)
-{
-    (void)lane;
-    (void)owner;
-    (void)result;
-    (void)flags;
 }
 
 static void close_arm(struct lane *lane, struct rondo_stream *stream)
@@ -293,8 +281,9 @@ static void finish(struct lane *lane, struct rondo_stream *stream)
         /* Pairs with the exchanges in stream_ask() and stream_write(). */
     } while (!cas_weak_acq_rel(&stream->flags, &flags, flags | STREAM_CLOSED));
     writes_fail(lane, stream);
-    lane_post(lane, &stream->strand, &stream->closed_event);
     lane_handle_remove(lane, &stream->handle);
+    /* From here on the stream is the worker's, which may free it at once. */
+    lane_post(lane, &stream->strand, &stream->closed_event);
     (void)sub_acq_rel(&lane->options.life->connections, 1); /* Pairs with the limit's check. */
     lane_resume_accepts(lane);
 }
@@ -379,12 +368,12 @@ static void stream_drain(struct lane *lane, struct lane_handle *handle)
     /* Acquire pairs with rondo_stream_start(): the handlers are set. */
     uint32_t flags = load_acquire(&stream->flags);
 
-    if (!(flags & STREAM_STARTED))
+    if (!(flags & STREAM_STARTED)) {
         stream_abort(lane, handle);
-    else if (stream->handlers->draining)
-        lane_post(lane, &stream->strand, &stream->draining_event);
-    else
-        (void)stream_ask(stream, STREAM_CLOSE);
+        return;
+    }
+    lane_post(lane, &stream->strand, &stream->draining_event);
+    stream_advance(lane, stream); /* Until it is closed, it goes on. */
 }
 
 static void request_run(struct lane *lane, struct lane_request *request)
@@ -395,7 +384,8 @@ static void request_run(struct lane *lane, struct lane_request *request)
     (void)and_acq_rel(&stream->flags, ~(uint32_t)STREAM_QUEUED);
     if (!stream->listed) {
         stream->listed = true;
-        lane_handle_add(lane, &stream->handle);
+        if (!lane_handle_add(lane, &stream->handle))
+            return;
     }
     if (stream->fd_closed)
         finish(lane, stream);

@@ -12,6 +12,14 @@ enum { WRITE_SLAB_NODE_SIZE = 512 };
 
 static struct slab write_slab = {.id = SLAB_WRITE, .node_size = WRITE_SLAB_NODE_SIZE};
 
+static void write_free(struct write *write)
+{
+    if (write->from_slab)
+        slab_free(&write_slab, write);
+    else
+        sys.release(write);
+}
+
 static void written_run(struct runnable *runnable)
 {
     struct write *write = container_of(runnable, struct write, event);
@@ -43,7 +51,7 @@ static struct write *write_alloc(struct rondo_stream *stream, size_t copied_size
 
 struct write *write_copy(struct rondo_stream *stream, const void *data, size_t size)
 {
-    struct write *write = size <= SIZE_MAX / 2 ? write_alloc(stream, size) : NULL;
+    struct write *write = write_alloc(stream, size);
 
     if (write)
         memcpy(write->bytes, data, size);
@@ -62,14 +70,6 @@ struct write *write_lend(struct rondo_stream *stream, const void *data, size_t s
         write->ctx = ctx;
     }
     return write;
-}
-
-void write_free(struct write *write)
-{
-    if (write->from_slab)
-        slab_free(&write_slab, write);
-    else
-        sys.release(write);
 }
 
 void write_end(struct lane *lane, struct write *write, int result)

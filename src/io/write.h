@@ -32,9 +32,6 @@ struct write *write_copy(struct rondo_stream *stream, const void *data, size_t s
 struct write *write_lend(struct rondo_stream *stream, const void *data, size_t size,
                          rondo_written_fn *written, void *ctx);
 
-/* A write that was not queued goes away. */
-void write_free(struct write *write);
-
 /* Lane thread: it ended with @result; tells the user of a lent one. */
 void write_end(struct lane *lane, struct write *write, int result);
 

@@ -37,7 +37,7 @@ RONDO_PUBLIC int rondo_listener_create(rondo_loop *loop, const char *host, uint1
             .pool = &loop->pool,
             .write_queue_max = loop->options.write_queue_max,
         };
-        error = listener_create(&inner, fd, options->nodelay, handlers, ctx, ret_listener);
+        error = listener_create(&inner, fd, options, handlers, ctx, ret_listener);
         if (!error)
             return 0;
         life_drop(&loop->life, 1);

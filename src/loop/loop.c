@@ -110,7 +110,6 @@ static int lanes_create(struct rondo_loop *loop)
 static int pool_create(struct rondo_loop *loop)
 {
     struct pool_options pool_options = {
-        .name = loop->name,
         .workers = loop->options.workers,
         .max_workers = loop->options.max_workers,
         .spin_ns = loop->options.spin_ns,
@@ -178,8 +177,11 @@ static int threads_start(struct rondo_loop *loop)
 {
     int error = scheduler_start(&loop->scheduler);
 
-    if (!error)
-        error = pool_start(&loop->pool);
+    if (error)
+        return error;
+    error = pool_start(&loop->pool);
+    if (error)
+        return error_set(error, "no thread for a worker: %s", rondo_error_name(error));
     for (uint32_t i = 0; !error && i < loop->lanes_ready; i++)
         error = lane_start(&loop->lanes[i]);
     /* Connections go to any lane, so none begins before all can. */

@@ -53,6 +53,7 @@ RONDO_PUBLIC int rondo_loop_stats(rondo_loop *loop, struct rondo_loop_stats *sta
     stats->scheduler_wakes = load_relaxed(&loop->scheduler.wake_count);
     stats->connections = load_relaxed(&loop->life.connections);
     stats->connections_total = load_relaxed(&loop->life.connections_total);
+    stats->setup_flags_dropped = loop->scheduler.ring.features_dropped;
     for (uint32_t i = 0; i < loop->lanes_ready; i++)
         add_lane(stats, &loop->lanes[i]);
     return 0;

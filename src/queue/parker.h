@@ -102,22 +102,20 @@ static inline enum park_outcome parker_sleep(struct parker *parker, enum parker_
 }
 
 /* @count pieces of work were pushed: see that as many workers come, as far as there are idle ones.
- * How many come, those who were on their way already included; @ret_woken tells how many were
- * woken. */
-static inline uint32_t parker_wake(struct parker *parker, uint32_t count, uint32_t *ret_woken)
+ * How many were woken for it: fewer than @count means that some work depends on workers who were
+ * on their way already, or busy. */
+static inline uint32_t parker_wake(struct parker *parker, uint32_t count)
 {
-    uint32_t old;
-    uint32_t coming;
+    uint32_t old = load_seq_cst(&parker->word); /* After the push; pairs with parker_announce(). */
     uint32_t granted;
 
-    *ret_woken = 0;
-
-    old = load_seq_cst(&parker->word); /* After the push; pairs with parker_announce(). */
     do {
         uint32_t idle = old & PARKER_IDLE_MASK;
-        coming = (old & PARKER_TOKEN_MASK) / PARKER_TOKEN + (old & PARKER_SEARCHING ? 1 : 0);
+        uint32_t coming = (old & PARKER_TOKEN_MASK) / PARKER_TOKEN;
+        if (old & PARKER_SEARCHING)
+            coming++;
         if (coming >= count || idle == 0)
-            return coming;
+            return 0;
         granted = count - coming < idle ? count - coming : idle;
         /* Pairs with the loads in parker_sleep() and parker_leave(). */
     } while (!cas_weak_seq_cst(&parker->word, &old, old - granted + granted * PARKER_TOKEN));
@@ -125,8 +123,7 @@ static inline uint32_t parker_wake(struct parker *parker, uint32_t count, uint32
     int woken = sys.futex_wake(&parker->word, granted, PARKER_REGULAR);
     if (woken >= 0 && (uint32_t)woken < granted)
         (void)sys.futex_wake(&parker->word, granted - (uint32_t)woken, PARKER_SURPLUS);
-    *ret_woken = granted;
-    return coming + granted;
+    return granted;
 }
 
 /* No sleep lasts from here on; workers leave when they find no more work. */

@@ -1,7 +1,6 @@
 /* The provided-buffer ring; see buffer_ring.h for threads and invariants. */
 #include "buffer_ring.h"
 
-#include "error.h"
 #include "sys.h"
 
 #include <errno.h>
@@ -86,10 +85,7 @@ int buffer_ring_init(struct buffer_ring *buffers, struct ring *ring, uint32_t co
     }
 out:
     buffer_ring_fini(buffers);
-    return error_set(error,
-                     "no receive buffers (%s): lower the options `buffers` and `buffer_size`, "
-                     "or raise `ulimit -l`",
-                     rondo_error_name(error));
+    return ring_explain(error);
 }
 
 void buffer_ring_fini(struct buffer_ring *buffers)

@@ -18,7 +18,7 @@ enum {
 };
 
 /* What one enter may bring when the ring of completions is small, copied aside. */
-static void reap(struct lane *lane)
+static uint32_t reap(struct lane *lane)
 {
     if (lane->reaped_begin == lane->reaped_count)
         lane->reaped_begin = lane->reaped_count = 0;
@@ -34,6 +34,7 @@ static void reap(struct lane *lane)
     uint32_t count = ring_reap(&lane->ring, lane->reaped + lane->reaped_count, LANE_REAP_COUNT);
     lane->reaped_count += count;
     count_add(&lane->completion_count, count);
+    return count;
 }
 
 /* Enter until the kernel has taken all submissions; the first time also wait for completions. */
@@ -45,9 +46,9 @@ static void enter(struct lane *lane, uint32_t wait_count)
         count_add(&lane->overflow_count, 1);
     for (uint32_t tries = 0;; tries++) {
         int result = ring_enter(&lane->ring, wait_count);
-        if (result == -EBUSY)
-            reap(lane); /* The kernel wants room for completions first. */
-        else if (result == -EAGAIN || result == -ENOMEM)
+        /* When busy the kernel wants room for completions first. */
+        bool is_short = result == -EAGAIN || result == -ENOMEM;
+        if ((result == -EBUSY && reap(lane) == 0) || is_short)
             (void)sys.futex_wait(&lane->start_state, LANE_GO, UINT32_MAX,
                                  clock_now_ns() + NS_PER_MS);
         if (ring_unsubmitted(&lane->ring) == 0)
@@ -59,49 +60,48 @@ static void enter(struct lane *lane, uint32_t wait_count)
     lane->gather_count = 0;
 }
 
-struct io_uring_sqe *lane_submit(struct lane *lane, const struct op_kind *kind, void *owner,
-                                 uint64_t *ret_user_data)
+struct io_uring_sqe *lane_submit_untracked(struct lane *lane)
 {
-    uint64_t user_data;
-    struct io_uring_sqe *sqe;
+    struct io_uring_sqe *sqe = ring_submission(&lane->ring);
 
-    if (unlikely(lane->given_up) || !op_take(&lane->ops, kind, owner, &user_data))
-        return NULL;
-    sqe = ring_submission(&lane->ring);
     if (!sqe) {
         enter(lane, 0);
         sqe = ring_submission(&lane->ring);
         RONDO_ASSERT(sqe);
     }
+    sqe->user_data = OP_UNTRACKED;
+    return sqe;
+}
+
+struct io_uring_sqe *lane_submit(struct lane *lane, const struct op_kind *kind, void *owner,
+                                 uint64_t *ret_user_data)
+{
+    uint64_t user_data;
+
+    if (unlikely(lane->given_up) || !op_take(&lane->ops, kind, owner, &user_data))
+        return NULL;
+    struct io_uring_sqe *sqe = lane_submit_untracked(lane);
     sqe->user_data = user_data;
     if (ret_user_data)
         *ret_user_data = user_data;
     return sqe;
 }
 
-static void cancel_complete(struct lane *lane, void *owner, int32_t result, uint32_t flags)
-{
-    /* Found or not, the operation's own completion is its end. */
-    (void)lane;
-    (void)owner;
-    (void)result;
-    (void)flags;
-}
-
-static const struct op_kind cancel_kind = {"cancel", cancel_complete};
-
 void lane_cancel(struct lane *lane, uint64_t target)
 {
-    struct io_uring_sqe *sqe = lane_submit(lane, &cancel_kind, NULL, NULL);
+    /* Found or not, the operation's own completion is its end. */
+    io_uring_prep_cancel64(lane_submit_untracked(lane), target, 0);
+}
 
-    RONDO_ASSERT(sqe); /* See op_table.h: a cancel always finds a slot. */
-    io_uring_prep_cancel64(sqe, target, 0);
+void lane_gather_reserve(struct lane *lane)
+{
+    if (lane->gather_count == LANE_GATHER_COUNT || ring_room(&lane->ring) == 0)
+        enter(lane, 0);
 }
 
 struct lane_gather *lane_gather(struct lane *lane)
 {
-    if (lane->gather_count == LANE_GATHER_COUNT)
-        enter(lane, 0);
+    RONDO_ASSERT(lane->gather_count < LANE_GATHER_COUNT);
     struct lane_gather *gather = &lane->gathers[lane->gather_count++];
     memset(&gather->header, 0, sizeof(gather->header));
     gather->header.msg_iov = gather->parts;
@@ -114,7 +114,7 @@ void lane_post(struct lane *lane, struct strand *strand, struct runnable *event)
         chain_append(&lane->ready, &strand->runnable.node);
 }
 
-void lane_handle_add(struct lane *lane, struct lane_handle *handle)
+bool lane_handle_add(struct lane *lane, struct lane_handle *handle)
 {
     handle->next = &lane->handles;
     handle->previous = lane->handles.previous;
@@ -124,6 +124,7 @@ void lane_handle_add(struct lane *lane, struct lane_handle *handle)
         handle->abort(lane, handle);
     else if (lane->draining)
         handle->drain(lane, handle);
+    return !lane->aborting && !lane->draining;
 }
 
 void lane_handle_remove(struct lane *lane, struct lane_handle *handle)
@@ -241,6 +242,8 @@ static void handle_completions(struct lane *lane)
 {
     while (lane->reaped_begin < lane->reaped_count) {
         struct completion done = lane->reaped[lane->reaped_begin++];
+        if (done.user_data == OP_UNTRACKED)
+            continue;
         struct op *op = op_find(&lane->ops, done.user_data);
         if (unlikely(!op)) {
             count_add(&lane->stale_count, 1);
@@ -309,7 +312,7 @@ static void pass(struct lane *lane)
         count_add(&lane->wake_count, 1);
     }
     do {
-        reap(lane);
+        (void)reap(lane);
         handle_completions(lane);
         push_ready(lane);
     } while (lane->reaped_count == LANE_REAP_COUNT);
@@ -440,7 +443,8 @@ int lane_start(struct lane *lane)
         return error_set(error, "no thread for a lane: %s", rondo_error_name(error));
     lane->started = true;
     start_state_wait(lane, LANE_STARTING);
-    return lane->start_error;
+    /* The thread's own text stayed with the thread. */
+    return lane->start_error ? ring_explain(lane->start_error) : 0;
 }
 
 void lane_go(struct lane *lane)

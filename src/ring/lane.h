@@ -39,9 +39,9 @@ struct lane_handle {
 };
 
 enum {
-    LANE_GATHER_COUNT = 64, /* gathered sends in one submission batch */
-    LANE_GATHER_PARTS = 16, /* writes in one gathered send */
-    LANE_REAP_COUNT = 256,  /* completions taken at a time */
+    LANE_GATHER_COUNT = 256, /* gathered sends in one submission batch */
+    LANE_GATHER_PARTS = 16,  /* writes in one gathered send */
+    LANE_REAP_COUNT = 256,   /* completions taken at a time */
 };
 
 enum lane_start_state { LANE_STARTING, LANE_READY, LANE_GO, LANE_GIVEN_UP };
@@ -140,12 +140,20 @@ void lane_return_buffer(struct lane *lane, struct buffer *buffer);
 /* The rest: lane thread only. */
 
 /* A submission for an operation of @kind; completions go to kind->complete with @owner. NULL: no
- * memory to follow one more operation. @ret_user_data may be NULL. */
+ * memory to follow one more operation. @ret_user_data may be NULL. Prepare it at once: nothing may
+ * enter the kernel before. */
 struct io_uring_sqe *lane_submit(struct lane *lane, const struct op_kind *kind, void *owner,
                                  uint64_t *ret_user_data);
 
+/* A submission whose completion nobody needs. */
+struct io_uring_sqe *lane_submit_untracked(struct lane *lane);
+
 /* Ask the kernel to cancel the operation; its own completion tells how it ended. */
 void lane_cancel(struct lane *lane, uint64_t user_data);
+
+/* See that one submission and one gather can be had without entering the kernel between the two:
+ * an enter would take a submission that is not prepared yet. */
+void lane_gather_reserve(struct lane *lane);
 
 /* A header and parts for a gathered send, valid until it is submitted. */
 struct lane_gather *lane_gather(struct lane *lane);
@@ -153,7 +161,8 @@ struct lane_gather *lane_gather(struct lane *lane);
 /* Deliver @event to @strand with the next push. */
 void lane_post(struct lane *lane, struct strand *strand, struct runnable *event);
 
-void lane_handle_add(struct lane *lane, struct lane_handle *handle);
+/* False: the lane ends, so the handle was drained or aborted at once, and may be gone. */
+bool lane_handle_add(struct lane *lane, struct lane_handle *handle);
 void lane_handle_remove(struct lane *lane, struct lane_handle *handle);
 
 /* Run @request when buffers are free again. */

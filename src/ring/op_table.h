@@ -44,6 +44,9 @@ struct op_table {
 
 #define OP_NONE UINT32_MAX
 
+/* user_data of a submission whose completion nobody needs: no slot is ever that high. */
+#define OP_UNTRACKED UINT64_MAX
+
 int op_table_init(struct op_table *table);
 void op_table_fini(struct op_table *table);
 

@@ -58,8 +58,7 @@ static int setup(struct ring *ring, const struct ring_options *options, uint32_t
     return 0;
 }
 
-/* The sentence a user needs when there is no ring. */
-static int explain(int error)
+int ring_explain(int error)
 {
     switch (error) {
     case -ENOSYS:
@@ -77,7 +76,7 @@ static int explain(int error)
         return error_set(error,
                          "no memory for an io_uring: raise `ulimit -l` (locked memory) or the "
                          "memory limit of the container, or lower the options `submissions`, "
-                         "`completions` and `lanes`");
+                         "`completions`, `buffers`, `buffer_size` and `lanes`");
     case -EMFILE:
     case -ENFILE:
         return error_set(error, "no descriptor left for an io_uring: raise `ulimit -n`");
@@ -85,7 +84,7 @@ static int explain(int error)
         return error_set(-ENOSYS,
                          "this kernel's io_uring is too old: rondo needs Linux 6.1 or later");
     default:
-        return error_set(error, "io_uring_setup failed: %s", rondo_error_name(error));
+        return error_set(error, "io_uring failed: %s", rondo_error_name(error));
     }
 }
 
@@ -103,7 +102,7 @@ int ring_init(struct ring *ring, const struct ring_options *options)
         error = setup(ring, options, features);
     }
     if (error)
-        return explain(error);
+        return ring_explain(error);
     (void)io_uring_ring_dontfork(&ring->uring);
     return 0;
 }
@@ -124,7 +123,7 @@ int ring_enable(struct ring *ring)
     int error = sys.ring_register(ring->uring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 
     if (error)
-        return error_set(error, "io_uring could not be enabled: %s", rondo_error_name(error));
+        return ring_explain(error);
     ring->disabled = false;
     /* A registered descriptor saves its look-up at each enter; without it all works the same. */
     if (io_uring_register_ring_fd(&ring->uring) == 1)

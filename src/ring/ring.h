@@ -41,6 +41,9 @@ struct completion {
     uint32_t flags;
 };
 
+/* Keeps the sentence a user needs when there is no ring, and returns the error to answer. */
+int ring_explain(int error);
+
 /* 0, or an error with a text that names the remedy. */
 int ring_init(struct ring *ring, const struct ring_options *options);
 void ring_fini(struct ring *ring);

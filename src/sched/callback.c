@@ -44,8 +44,8 @@ static uint64_t with_phase(uint64_t state, enum callback_phase phase)
 static void callback_run(struct runnable *runnable)
 {
     struct callback *callback = container_of(runnable, struct callback, runnable);
-    /* Relaxed: the queue published it. */
-    uint64_t state = load_relaxed(&callback->state);
+    /* Pairs with the exchange in rondo_cancel(): a cancelled one is freed. */
+    uint64_t state = load_acquire(&callback->state);
 
     if (likely(phase_of(state) == CALLBACK_READY)) {
         /* Pairs with the exchange in rondo_cancel(): exactly one of the two wins. */
@@ -77,7 +77,7 @@ struct callback *callback_alloc(rondo_callback_fn *fn, void *ctx, enum callback_
     callback->runnable.run = callback_run;
     callback->fn = fn;
     callback->ctx = ctx;
-    callback->holder = NULL;
+    store_relaxed(&callback->holder, NULL); /* Relaxed: valid in phase ARMED only. */
     callback->strand = NULL;
     return callback;
 }
@@ -90,7 +90,7 @@ rondo_handle callback_handle(const struct callback *callback)
 
 bool callback_make_ready(struct callback *callback)
 {
-    uint64_t state = load_relaxed(&callback->state); /* Relaxed: the exchange validates it. */
+    uint64_t state = load_acquire(&callback->state); /* As in callback_run(). */
 
     if (phase_of(state) == CALLBACK_ARMED &&
         cas_acq_rel(&callback->state, &state, with_phase(state, CALLBACK_READY)))
@@ -140,8 +140,9 @@ RONDO_PUBLIC int rondo_cancel(rondo_handle handle)
             return RONDO_CANCEL_IN_FLIGHT;
         if (phase != CALLBACK_ARMED && phase != CALLBACK_READY)
             return RONDO_CANCEL_FINISHED;
-        /* Read before the exchange: after it the owner may free and reuse the node. */
-        struct callback_holder *holder = callback->holder;
+        /* Read before the exchange: after it the owner may free and reuse the node. Relaxed: only
+         * used if the exchange proves that the node was still ours. */
+        struct callback_holder *holder = load_relaxed(&callback->holder);
         /* Pairs with the exchanges in callback_run() and callback_make_ready(). */
         if (cas_acq_rel(&callback->state, &state, with_phase(state, CALLBACK_CANCELLED))) {
             if (phase == CALLBACK_ARMED)

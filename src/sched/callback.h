@@ -42,8 +42,8 @@ struct callback {
     rondo_callback_fn *fn;
     void *ctx;
     _Atomic uint64_t state;
-    struct callback_holder *holder; /* while ARMED */
-    struct strand *strand;          /* the strand to run on, with a reference, or NULL */
+    _Atomic(struct callback_holder *) holder; /* while ARMED; a late cancel may read it */
+    struct strand *strand;                    /* the strand to run on, with a reference, or NULL */
     uint64_t deadline_ns;
 };
 

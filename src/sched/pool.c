@@ -113,15 +113,15 @@ void pool_watch(struct pool *pool)
 
 uint32_t pool_wake(struct pool *pool, uint32_t count)
 {
-    uint32_t woken;
-    uint32_t coming = parker_wake(&pool->parker, count, &woken);
+    uint32_t woken = parker_wake(&pool->parker, count);
 
     if (woken > 0)
         (void)add_relaxed(&pool->wake_count, woken); /* Relaxed: a statistic. */
-    return coming;
+    return woken;
 }
 
-/* @count pieces of work were pushed: wake a worker for each, or have the rest watched. */
+/* @count pieces of work were pushed: wake a worker for each, or have the rest watched. Workers on
+ * their way save wake-ups, but one of them may get stuck in the first thing it takes. */
 static void announce(struct pool *pool, uint32_t count)
 {
     if (pool_wake(pool, count) < count)
@@ -243,8 +243,7 @@ bool pool_watch_tick(struct pool *pool)
         if (!load_relaxed(&pool->watching)) /* Relaxed: this thread alone clears it. */
             (void)exchange_seq_cst(&pool->watching, true);
         /* One more than there is work for: who counts as coming may be stuck. */
-        uint32_t woken;
-        (void)parker_wake(&pool->parker, count < UINT32_MAX ? count + 1 : count, &woken);
+        uint32_t woken = pool_wake(pool, count < UINT32_MAX ? count + 1 : count);
         if (woken == 0 && waited && progressing < wanted)
             grow(pool, wanted - progressing < count ? wanted - progressing : count);
         return true;

@@ -19,7 +19,6 @@
 enum { POOL_WORKERS_MAX = 4096, POOL_BELLS_MAX = 64 };
 
 struct pool_options {
-    const char *name;
     uint32_t workers;
     uint32_t max_workers;
     uint64_t spin_ns;
@@ -81,7 +80,7 @@ void pool_post(struct pool *pool, struct runnable *runnable);
 /* A worker: make it ready behind everything else. */
 void pool_yield(struct pool *pool, struct runnable *runnable);
 
-/* Any thread: see that up to @count workers come for ready work; how many do. */
+/* Any thread: see that up to @count workers come for ready work; how many were woken for it. */
 uint32_t pool_wake(struct pool *pool, uint32_t count);
 
 /* Any thread: from now on until nothing waits any more, the watch looks after ready work. */

@@ -50,16 +50,11 @@ void worker_owe(struct worker *worker)
 
 void worker_push_local(struct worker *worker, struct runnable *runnable)
 {
-    struct node *moved[LOCAL_QUEUE_SIZE / 2];
-    struct chain chain = {0};
-
-    if (likely(local_queue_push(&worker->local, &runnable->node)))
+    if (likely(!worker->spilling) && local_queue_push(&worker->local, &runnable->node))
         return;
-    uint32_t count = local_queue_steal(&worker->local, moved, ARRAY_SIZE(moved));
-    for (uint32_t i = 0; i < count; i++)
-        chain_append(&chain, moved[i]);
-    chain_append(&chain, &runnable->node);
-    pool_push(worker->pool, &chain);
+    /* Until the shared queue is empty, what follows goes behind what spilled. */
+    worker->spilling = true;
+    pool_yield(worker->pool, runnable);
 }
 
 /* Keep the first of @nodes to run now, put the others where they can be stolen. */
@@ -80,7 +75,12 @@ static struct node *take_share(struct worker *worker)
     uint32_t count =
         ready_queue_take(&pool->ready, nodes, share < WORKER_SHARE_MAX ? share : WORKER_SHARE_MAX);
 
-    return count ? keep(worker, nodes, count) : NULL;
+    if (ready_queue_depth(&pool->ready) == 0)
+        worker->spilling = false;
+    if (count == 0)
+        return NULL;
+    worker->share_left = count - 1;
+    return keep(worker, nodes, count);
 }
 
 static struct node *steal(struct worker *worker)
@@ -114,7 +114,10 @@ static struct node *pick(struct worker *worker)
     struct pool *pool = worker->pool;
     struct node *node = NULL;
 
-    if (++worker->turn % WORKER_SHARED_EVERY == 0)
+    /* Not within a share, nor while its own queue spilled: what is in that queue is older. */
+    if (worker->share_left > 0)
+        worker->share_left--;
+    else if (!worker->spilling && ++worker->turn % WORKER_SHARED_EVERY == 0)
         (void)ready_queue_take(&pool->ready, &node, 1);
     if (!node)
         node = local_queue_take(&worker->local);

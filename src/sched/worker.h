@@ -24,6 +24,8 @@ struct worker {
     uint32_t slot;
     enum parker_rank rank;
     uint32_t turn;          /* counts picks, for a regular look at the shared queue */
+    uint32_t share_left;    /* picks until what it took from the shared queue is run */
+    bool spilling;          /* its own queue was full; see worker_push_local() */
     uint32_t owed_runs;     /* runs since a bell is owed */
     uint32_t linger_credit; /* how often it was right to linger, lately */
     uint32_t linger_skip;   /* parks to go without lingering */
@@ -45,7 +47,7 @@ int worker_start(struct worker *worker);
 /* Controller, when no worker is left or could be started: run what is ready on this thread. */
 void worker_run_rest(struct pool *pool);
 
-/* Owner only: put it in the local queue; when that is full, half of it goes to the shared one. */
+/* Owner only: put it in the local queue, or when that is full in the shared one. */
 void worker_push_local(struct worker *worker, struct runnable *runnable);
 
 /* Owner only: remember to pay the pool's bells at the end of this batch. */

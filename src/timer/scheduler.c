@@ -22,10 +22,10 @@ enum { DATA_BELL = 1, DATA_TIMEOUT = 2, DATA_UPDATE = 3 };
 static bool is_time_to_sweep(struct scheduler *scheduler)
 {
     /* Relaxed: estimates, a sweep may come a little early or late. */
-    uint32_t cancelled = load_relaxed(&scheduler->cancelled_count);
+    int32_t cancelled = (int32_t)load_relaxed(&scheduler->cancelled_count);
 
     return cancelled >= SCHEDULER_SWEEP_MIN &&
-           cancelled > load_relaxed(&scheduler->armed_count) / 2;
+           (uint32_t)cancelled > load_relaxed(&scheduler->armed_count) / 2;
 }
 
 /* Whoever cancels the timer that makes a sweep due wakes the scheduler for it. */
@@ -33,7 +33,8 @@ static void timer_cancelled(struct callback_holder *holder)
 {
     struct scheduler *scheduler = container_of(holder, struct scheduler, holder);
 
-    (void)add_relaxed(&scheduler->cancelled_count, 1); /* Relaxed: an estimate. */
+    (void)add_relaxed(&scheduler->cancelled_count, 1); /* Relaxed: the fence orders it. */
+    fence_seq_cst(); /* Pairs with the fence in pass(): counted before we look for a sleeper. */
     if (is_time_to_sweep(scheduler) && inbox_is_asleep(&scheduler->inbox))
         bell_ring(&scheduler->bell);
 }
@@ -188,6 +189,11 @@ static void pass(struct scheduler *scheduler)
     arm(scheduler, deadline_ns);
     if (!inbox_sleep(&scheduler->inbox))
         return;
+    fence_seq_cst(); /* Pairs with the fence in timer_cancelled(): asleep before we look. */
+    if (is_time_to_sweep(scheduler)) {
+        inbox_awake(&scheduler->inbox);
+        return;
+    }
     /* Retried by the next pass when interrupted or short of memory. */
     (void)ring_enter(&scheduler->ring, 1);
     inbox_awake(&scheduler->inbox);
@@ -265,7 +271,7 @@ int scheduler_start(struct scheduler *scheduler)
     int error = sys.thread_create(&scheduler->thread, scheduler_main, scheduler);
 
     if (error)
-        return error;
+        return error_set(error, "no thread for the scheduler: %s", rondo_error_name(error));
     /* Pairs with the release in scheduler_main(). */
     while (load_acquire(&scheduler->start_state) == 0)
         (void)sys.futex_wait(&scheduler->start_state, 0, UINT32_MAX, DEADLINE_NEVER);
@@ -273,7 +279,8 @@ int scheduler_start(struct scheduler *scheduler)
         (void)pthread_join(scheduler->thread, NULL);
     else
         scheduler->started = true;
-    return scheduler->start_error;
+    /* The thread's own text stayed with the thread. */
+    return scheduler->start_error ? ring_explain(scheduler->start_error) : 0;
 }
 
 void scheduler_stop(struct scheduler *scheduler)
@@ -294,7 +301,7 @@ void scheduler_finish(struct scheduler *scheduler)
 
 void scheduler_arm(struct scheduler *scheduler, struct callback *callback)
 {
-    callback->holder = &scheduler->holder;
+    store_relaxed(&callback->holder, &scheduler->holder); /* Relaxed: the inbox publishes it. */
     if (inbox_push(&scheduler->inbox, &callback->runnable.node))
         bell_ring(&scheduler->bell);
 }

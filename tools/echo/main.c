@@ -6,6 +6,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,17 +82,41 @@ static int fail(const char *what, int error)
     return EXIT_FAILURE;
 }
 
-/* A signal drains the loop, a second one stops it. */
-static int serve(rondo_loop *loop, const sigset_t *signals, uint64_t drain_ms)
+struct signals {
+    sigset_t set;
+    rondo_loop *loop;
+};
+
+/* A thread of its own: the second signal ends at once what the first one drains. */
+static void *wait_for_second(void *arg)
 {
+    const struct signals *signals = arg;
+    int number = 0;
+
+    (void)sigwait(&signals->set, &number);
+    (void)rondo_loop_stop(signals->loop);
+    return NULL;
+}
+
+/* A signal drains the loop, a second one stops it. */
+static int serve(rondo_loop *loop, const sigset_t *set, uint64_t drain_ms)
+{
+    struct signals signals;
+    pthread_t second;
     int number = 0;
     int error = rondo_loop_start(loop);
 
     if (error)
         return fail("the loop did not start", error);
-    (void)sigwait(signals, &number);
+    (void)sigwait(set, &number);
     (void)rondo_loop_drain(loop, drain_ms * 1000000);
+    signals = (struct signals){.set = *set, .loop = loop};
+    bool has_second = pthread_create(&second, NULL, wait_for_second, &signals) == 0;
     error = rondo_loop_wait(loop);
+    if (has_second) {
+        (void)pthread_cancel(second);
+        (void)pthread_join(second, NULL);
+    }
     if (error == -ETIMEDOUT)
         fprintf(stderr, "rondo-echo: connections still open after %llu ms were reset\n",
                 (unsigned long long)drain_ms);
