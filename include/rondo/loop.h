@@ -111,10 +111,10 @@ int rondo_loop_drain(rondo_loop *loop, uint64_t timeout_ns);
  * started), -EDEADLK (called on a worker), -ECHILD. Since 0.1. */
 int rondo_loop_wait(rondo_loop *loop);
 
-/* Free the loop; NULL is nothing. Stops it and waits first if it runs; one that never ran is started
- * for that. Any thread that is not a worker of a loop, when no other thread is inside a call with
- * the loop or one of its callbacks, strands, streams and listeners any more. In the child of a fork, memory is
- * given back and the parent's ring is left alone. Since 0.1. */
+/* Free the loop; NULL is nothing. Stops it and waits first if it runs; one that never ran is
+ * started for that. Any thread that is not a worker of a loop, when no other thread is inside a call with
+ * the loop or one of its callbacks, strands, streams and listeners any more. In the child of a
+ * fork, memory is given back and the parent's ring is left alone. Since 0.1. */
 void rondo_loop_free(rondo_loop *loop);
 
 /* The loop whose worker runs this callback: the same shared one on every worker. Any thread; does
@@ -123,7 +123,8 @@ rondo_loop *rondo_current_loop(void);
 
 /* Run @fn(ctx) on a worker, soon. Any thread; does not suspend, never blocks on other callbacks.
  * With one worker, callbacks start in the order in which they were posted; with several they run in
- * parallel and overtake each other: use a strand where order matters. A loop that is not started keeps it until then.
+ * parallel and overtake each other: use a strand where order matters. A loop that is not started
+ * keeps it until then.
  * @ret_handle may be NULL; otherwise it names the callback for rondo_cancel().
  * Returns 0, -EINVAL (loop or fn is NULL), -EAGAIN (16,777,216 callbacks are alive), -ESHUTDOWN
  * (the loop is stopping), -ECHILD. Since 0.1. */

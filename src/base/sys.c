@@ -8,9 +8,11 @@
 #include "clock.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -70,6 +72,38 @@ static int do_thread_create(pthread_t *ret_thread, void *(*body)(void *), void *
     error = pthread_create(ret_thread, NULL, body, arg);
     (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
     return -error;
+}
+
+static int32_t do_thread_id(void)
+{
+    return (int32_t)syscall(SYS_gettid);
+}
+
+static uint64_t do_thread_cpu_ns(pthread_t thread)
+{
+    struct timespec used = {0};
+    clockid_t clock;
+
+    if (pthread_getcpuclockid(thread, &clock) == 0)
+        (void)clock_gettime(clock, &used);
+    return (uint64_t)used.tv_sec * NS_PER_SECOND + (uint64_t)used.tv_nsec;
+}
+
+static int do_thread_is_blocked(int32_t id)
+{
+    char path[48];
+    char text[256];
+
+    (void)snprintf(path, sizeof(path), "/proc/self/task/%d/stat", id);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 1; /* Nothing is known: a worker too many is better than one too few. */
+    long size = read(fd, text, sizeof(text) - 1);
+    (void)close(fd);
+    text[size > 0 ? size : 0] = '\0';
+    /* "ID (name) STATE ...", and the name may contain anything. */
+    const char *end = strrchr(text, ')');
+    return !end || end[1] != ' ' || end[2] != 'R';
 }
 
 static int do_futex_wait(const void *word, uint32_t expected, uint32_t mask, uint64_t deadline_ns)
@@ -177,6 +211,9 @@ struct sys sys = {
     .alloc_aligned = do_alloc_aligned,
     .release = do_release,
     .thread_create = do_thread_create,
+    .thread_id = do_thread_id,
+    .thread_cpu_ns = do_thread_cpu_ns,
+    .thread_is_blocked = do_thread_is_blocked,
     .futex_wait = do_futex_wait,
     .futex_wake = do_futex_wake,
     .event_create = do_event_create,

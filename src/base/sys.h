@@ -24,6 +24,12 @@ struct sys {
     void (*release)(void *memory);
 
     int (*thread_create)(pthread_t *ret_thread, void *(*body)(void *), void *arg);
+    /* The kernel's number of the calling thread. */
+    int32_t (*thread_id)(void);
+    /* Processor time that a live thread has used. */
+    uint64_t (*thread_cpu_ns)(pthread_t thread);
+    /* 1: a thread of this process sleeps in the kernel; 0: it runs, or waits for a processor. */
+    int (*thread_is_blocked)(int32_t id);
 
     /* Sleeps while *word == expected, until woken by a wake with a bit of @mask or until
      * deadline_ns, which may be DEADLINE_NEVER.

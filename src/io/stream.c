@@ -156,7 +156,7 @@ static void write_leave(struct rondo_stream *stream)
         lane_ask(stream->lane, &stream->request);
 }
 
-/* Count the caller in, so that the stream cannot close under it: 0, or an error and it is not in. */
+/* Count the caller in, so that the stream cannot close under it: 0, or an error and it is out. */
 static int write_enter(struct rondo_stream *stream, size_t size)
 {
     /* Relaxed: the limit may be passed by writes that race for its last bytes. */

@@ -114,6 +114,7 @@ static int pool_create(struct rondo_loop *loop)
         .max_workers = loop->options.max_workers,
         .spin_ns = loop->options.spin_ns,
         .retire_after_ns = loop->options.retire_after_ns,
+        .watch_period_ns = loop->options.grow_after_ns,
         .loop = loop,
         .watch_start = watch_start,
         .watch_ctx = loop,

@@ -293,6 +293,24 @@ static bool fall_asleep(struct lane *lane)
     return false;
 }
 
+/* Take all there are: the kernel hands them out in portions, and workers that are woken for each
+ * portion would spend more on waking than on working. */
+static void take_completions(struct lane *lane)
+{
+    for (uint32_t round = 0; round < LANE_ROUNDS_MAX; round++) {
+        uint32_t count = reap(lane);
+        handle_completions(lane);
+        if (lane->ready.count >= LANE_PUSH_COUNT)
+            push_ready(lane);
+        if (count == LANE_REAP_COUNT)
+            continue;
+        if (count == 0 || !ring_has_task_work(&lane->ring))
+            break;
+        enter(lane, 0);
+    }
+    push_ready(lane);
+}
+
 static void pass(struct lane *lane)
 {
     bool asleep;
@@ -311,11 +329,7 @@ static void pass(struct lane *lane)
             inbox_awake(&lane->buffers.returns);
         count_add(&lane->wake_count, 1);
     }
-    do {
-        (void)reap(lane);
-        handle_completions(lane);
-        push_ready(lane);
-    } while (lane->reaped_count == LANE_REAP_COUNT);
+    take_completions(lane);
 }
 
 static void start_state_set(struct lane *lane, enum lane_start_state state)

@@ -19,7 +19,7 @@ static const struct {
     uint32_t feature;
     uint32_t setup_flag;
 } ladder[] = {
-    {RING_DEFER_TASKRUN, IORING_SETUP_DEFER_TASKRUN},
+    {RING_DEFER_TASKRUN, IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG},
     {RING_SINGLE_ISSUER, IORING_SETUP_SINGLE_ISSUER},
     {RING_COOP_TASKRUN, IORING_SETUP_COOP_TASKRUN},
     {RING_SUBMIT_ALL, IORING_SETUP_SUBMIT_ALL},
@@ -194,6 +194,11 @@ uint32_t ring_reap(struct ring *ring, struct completion *ret_completions, uint32
     }
     io_uring_cq_advance(&ring->uring, reaped);
     return reaped;
+}
+
+bool ring_has_task_work(struct ring *ring)
+{
+    return (IO_URING_READ_ONCE(*ring->uring.sq.kflags) & IORING_SQ_TASKRUN) != 0;
 }
 
 bool ring_has_overflow(struct ring *ring)

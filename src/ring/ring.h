@@ -70,6 +70,9 @@ int ring_enter(struct ring *ring, uint32_t wait_count);
 /* Copy out up to @count completions; how many. */
 uint32_t ring_reap(struct ring *ring, struct completion *ret_completions, uint32_t count);
 
+/* More completions are ready to be made: enter again. The kernel makes about twenty at a time. */
+bool ring_has_task_work(struct ring *ring);
+
 /* The kernel holds completions that the ring had no room for; the next enter brings them. */
 bool ring_has_overflow(struct ring *ring);
 

@@ -7,9 +7,10 @@
 #include <errno.h>
 
 enum {
-    WATCH_QUIET_TICKS = 64, /* empty ticks after which the watch ends */
-    WATCH_SLOW_RUNS = 8,    /* a worker that finished fewer runs in a tick is slow */
-    POOL_DEEP = 256,        /* so many waiting call for one more worker */
+    WATCH_QUIET_TICKS = 64,   /* empty ticks after which the watch ends */
+    WATCH_COMPUTES_PART = 16, /* who had this part of a tick on a processor computes */
+    WATCH_SLOW_RUNS = 8,      /* a worker that finished fewer runs in a tick is slow */
+    POOL_DEEP = 256,          /* so many waiting call for one more worker */
 };
 
 struct worker *pool_worker(struct pool *pool, uint32_t slot)
@@ -185,35 +186,47 @@ uint64_t pool_ready_depth(struct pool *pool)
     return depth;
 }
 
-/* Compare each worker with the last tick: how many make progress, and whether work that was
- * ready then is waiting still. */
+/* In a whole tick the worker finished next to nothing: is that its callback's doing? */
+static bool is_stuck(const struct worker *worker, uint64_t used_ns)
+{
+    if (used_ns >= worker->pool->options.watch_period_ns / WATCH_COMPUTES_PART)
+        return true;
+    int32_t id = load_relaxed(&worker->thread_id); /* Relaxed: written before its first run. */
+    return id != 0 && sys.thread_is_blocked(id);
+}
+
+/* Compare each worker with the last tick: how many go on, and whether work that was ready then is
+ * waiting still. */
 static uint32_t watch_sample(struct pool *pool, bool *ret_waited)
 {
     uint32_t slot_count = load_relaxed(&pool->slot_count); /* Relaxed: this thread writes it. */
     uint64_t pushed = ready_queue_pushed(&pool->ready);
     uint64_t depth = ready_queue_depth(&pool->ready);
-    uint32_t progressing = 0;
+    uint32_t going_count = 0;
 
     *ret_waited = depth > 0 && pushed - depth < pool->sample_pushed;
     pool->sample_pushed = pushed;
     for (uint32_t i = 0; i < slot_count; i++) {
         struct worker *worker = pool_worker(pool, i);
         struct watch_sample *last = &pool->samples[i];
+        if (load_acquire(&worker->life) != WORKER_ALIVE) /* Pairs with the release at its end. */
+            continue;
         /* All relaxed: samples of one-writer values. */
         struct watch_sample now = {
             .runs = load_relaxed(&worker->runs),
             .parks = load_relaxed(&worker->parks),
+            .cpu_ns = sys.thread_cpu_ns(worker->thread),
             .local_head = load_relaxed(&worker->local.head),
             .local_waiting = local_queue_depth(&worker->local) > 0,
         };
         if (last->local_waiting && now.local_waiting && last->local_head == now.local_head)
             *ret_waited = true;
-        if (load_relaxed(&worker->life) == WORKER_ALIVE &&
-            (now.runs - last->runs >= WATCH_SLOW_RUNS || now.parks != last->parks))
-            progressing++;
+        if (now.runs - last->runs >= WATCH_SLOW_RUNS || now.parks != last->parks ||
+            !is_stuck(worker, now.cpu_ns - last->cpu_ns))
+            going_count++;
         *last = now;
     }
-    return progressing;
+    return going_count;
 }
 
 static void grow(struct pool *pool, uint32_t count)
@@ -228,24 +241,24 @@ static void grow(struct pool *pool, uint32_t count)
 bool pool_watch_tick(struct pool *pool)
 {
     bool waited;
-    uint32_t progressing = watch_sample(pool, &waited);
+    uint32_t going_count = watch_sample(pool, &waited);
     uint64_t depth = pool_ready_depth(pool);
+    uint32_t count = depth < UINT32_MAX - 1 ? (uint32_t)depth : UINT32_MAX - 1;
 
     /* A worker that owes a wake-up may be the one that is stuck. */
     for (uint32_t i = 0; i < pool->bell_count; i++)
         bell_pay(pool->bells[i]);
 
     if (depth > 0) {
-        uint32_t wanted = pool->options.workers;
-        uint32_t count = depth < UINT32_MAX ? (uint32_t)depth : UINT32_MAX;
         pool->quiet_ticks = 0;
         /* An exchange only where it changes something: the word is read by every pusher. */
         if (!load_relaxed(&pool->watching)) /* Relaxed: this thread alone clears it. */
             (void)exchange_seq_cst(&pool->watching, true);
         /* One more than there is work for: who counts as coming may be stuck. */
-        uint32_t woken = pool_wake(pool, count < UINT32_MAX ? count + 1 : count);
-        if (woken == 0 && waited && progressing < wanted)
-            grow(pool, wanted - progressing < count ? wanted - progressing : count);
+        if (waited && pool_wake(pool, count + 1) == 0 && going_count < pool->options.workers)
+            grow(pool, pool->options.workers - going_count < count
+                           ? pool->options.workers - going_count
+                           : count);
         return true;
     }
     if (++pool->quiet_ticks < WATCH_QUIET_TICKS)

@@ -1,8 +1,9 @@
 /* The worker pool: the ready queue, the workers that consume it, and their growth.
  *
- * `workers` workers are always there. When ready work waits and too few workers make progress,
- * because callbacks compute or block, the scheduler's watch adds workers up to `max_workers`, so
- * that `workers` of them go on; surplus ones end after idling. The watch ticks only while work
+ * `workers` workers are always there. When ready work waits and some of them are stuck, because
+ * callbacks compute or block, the scheduler's watch adds workers up to `max_workers`, so that
+ * `workers` of them go on; surplus ones end after idling. A worker that merely waits for a
+ * processor is not stuck: another one would wait as well. The watch ticks only while work
  * waits with no worker free to take it; an idle pool costs nothing.
  *
  * Pushing: any thread. Watch ticks: the scheduler thread. Start and stop: the loop's controller.
@@ -23,6 +24,7 @@ struct pool_options {
     uint32_t max_workers;
     uint64_t spin_ns;
     uint64_t retire_after_ns;
+    uint64_t watch_period_ns;
     void *loop;                     /* what rondo_current_loop() answers on these workers */
     void (*watch_start)(void *ctx); /* work waits and nobody is free: begin to tick */
     void *watch_ctx;
@@ -32,6 +34,7 @@ struct pool_options {
 struct watch_sample {
     uint64_t runs;
     uint64_t parks;
+    uint64_t cpu_ns;
     uint32_t local_head;
     bool local_waiting;
 };

@@ -242,6 +242,7 @@ static void *worker_main(void *arg)
 
     (void)snprintf(name, sizeof(name), "rondo-w%u", worker->slot % 1000000);
     (void)pthread_setname_np(pthread_self(), name);
+    store_relaxed(&worker->thread_id, sys.thread_id()); /* Relaxed: a number for the watch. */
     self = worker;
     for (;;) { /* Runs until the pool is closed, or a surplus worker has idled long enough. */
         struct node *node = pick(worker);

@@ -32,7 +32,8 @@ struct worker {
     bool searching;         /* it is the one worker that searches, see parker.h */
     bool owes;
     pthread_t thread;
-    _Atomic uint32_t life; /* enum worker_life */
+    _Atomic int32_t thread_id; /* the kernel's number, 0 before it runs */
+    _Atomic uint32_t life;     /* enum worker_life */
 };
 
 /* The worker that this thread is, or NULL. */
