@@ -40,7 +40,7 @@ struct rondo_loop_options {
     /* Workers that are always there: 1 to 1024; automatic: the processors of this process. */
     uint32_t workers;
     /* The most workers the pool grows to: workers to 4096; automatic: 4 x processors + 16, at
-     * most 256, and never below workers. When that many are blocked in callbacks, the rest waits. */
+     * most 256, and never below workers. When that many are blocked, the rest waits. */
     uint32_t max_workers;
     /* Completion threads, each with a ring of its own: 1 to 64. A handle stays on its lane. */
     uint32_t lanes;
@@ -112,8 +112,8 @@ int rondo_loop_drain(rondo_loop *loop, uint64_t timeout_ns);
 int rondo_loop_wait(rondo_loop *loop);
 
 /* Free the loop; NULL is nothing. Stops it and waits first if it runs; one that never ran is
- * started for that. Any thread that is not a worker of a loop, when no other thread is inside a call with
- * the loop or one of its callbacks, strands, streams and listeners any more. In the child of a
+ * started for that. Any thread that is not a worker of a loop, when no other thread is inside a
+ * call with the loop or one of its callbacks, strands, streams and listeners any more. In the child of a
  * fork, memory is given back and the parent's ring is left alone. Since 0.1. */
 void rondo_loop_free(rondo_loop *loop);
 

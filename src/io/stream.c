@@ -69,7 +69,7 @@ static void destroy(struct strand *strand)
 struct rondo_stream *stream_create(struct lane *lane, int fd, struct rondo_listener *listener,
                                    uint64_t queued_max)
 {
-    struct rondo_stream *stream = sys.alloc(sizeof(*stream));
+    struct rondo_stream *stream = sys.alloc_aligned(sizeof(*stream));
 
     if (!stream)
         return NULL;

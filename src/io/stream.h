@@ -37,45 +37,51 @@ enum stream_flag {
 /* Buffers received and not yet consumed by the user, at which receiving pauses. */
 enum { STREAM_BUFFERS_MAX = 32 };
 
+/* One message touches three cache lines of a stream: the strand's, the one that workers and the
+ * lane share, and the lane's own. What is needed less often comes behind. */
 struct rondo_stream {
     struct strand strand;
-    struct lane *lane;
-    struct lane_request request;
-    _Atomic uint32_t flags;
-    _Atomic uint32_t consumed; /* buffers handed to the user and done with */
-    struct inbox writes;       /* any thread pushes, the lane takes */
-    _Atomic uint64_t queued;   /* bytes accepted and not yet sent */
+
+    /* Any thread, now and then. */
     _Atomic uint64_t low;
-    _Atomic uint64_t high;
     uint64_t queued_max;
+    struct rondo_listener *listener; /* until accepted was called */
+    struct lock fd_lock;
+
+    /* Any thread, for every message. */
+    CACHE_ALIGNED struct lane_request request;
+    struct lane *lane;
+    _Atomic uint32_t flags;
+    _Atomic uint32_t consumed;                    /* buffers handed to the user and done with */
+    struct inbox writes;                          /* any thread pushes, the lane takes */
+    _Atomic uint64_t queued;                      /* bytes accepted and not yet sent */
     const struct rondo_stream_handlers *handlers; /* set before STARTED */
     void *ctx;
-    struct rondo_listener *listener; /* until accepted was called */
-
-    struct lock fd_lock; /* the number is valid while held and not -1 */
-    int fd;
 
     /* Lane thread only. */
+    CACHE_ALIGNED struct chain sending; /* writes taken, the first one partly sent */
+    uint64_t sent_of_first;
+    uint64_t send_data;    /* user_data of the send in the kernel */
+    _Atomic uint64_t high; /* set by any thread */
+    uint32_t delivered;
+    int fd; /* written under the lock, which others hold to use it */
+    bool receiving : 1;
+    bool receive_cancelled : 1;
+    bool send_in_flight : 1;
+    bool send_cancelled : 1;
+    bool is_starved : 1;
+    bool above_high : 1;
+    bool ended : 1; /* the peer sent its last byte */
+    bool shut_down : 1;
+    bool broken : 1;    /* an error, or the loop, closes it */
+    bool closing : 1;   /* the close is in the kernel, or done */
+    bool fd_closed : 1; /* it is done */
+    bool listed : 1;
+
+    int error; /* what the closed event will say */
+    uint64_t receive_data;
     struct lane_handle handle;
     struct lane_request starved;
-    struct chain sending; /* writes taken, the first one partly sent */
-    uint64_t sent_of_first;
-    uint64_t receive_data; /* user_data of the operation in the kernel */
-    uint64_t send_data;
-    uint32_t delivered;
-    int error; /* what the closed event will say */
-    bool listed;
-    bool receiving;
-    bool receive_cancelled;
-    bool send_in_flight;
-    bool send_cancelled;
-    bool is_starved;
-    bool above_high;
-    bool ended; /* the peer sent its last byte */
-    bool shut_down;
-    bool broken;    /* an error, or the loop, closes it */
-    bool closing;   /* the close is in the kernel, or done */
-    bool fd_closed; /* it is done */
 
     struct runnable accepted_event;
     struct runnable end_event;
