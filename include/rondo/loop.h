@@ -113,8 +113,8 @@ int rondo_loop_wait(rondo_loop *loop);
 
 /* Free the loop; NULL is nothing. Stops it and waits first if it runs; one that never ran is
  * started for that. Any thread that is not a worker of a loop, when no other thread is inside a
- * call with the loop or one of its callbacks, strands, streams and listeners any more. In the child of a
- * fork, memory is given back and the parent's ring is left alone. Since 0.1. */
+ * call with the loop or one of its callbacks, strands, streams and listeners any more. In the
+ * child of a fork, memory is given back and the parent's ring is left alone. Since 0.1. */
 void rondo_loop_free(rondo_loop *loop);
 
 /* The loop whose worker runs this callback: the same shared one on every worker. Any thread; does

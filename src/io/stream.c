@@ -77,6 +77,7 @@ struct rondo_stream *stream_create(struct lane *lane, int fd, struct rondo_liste
     stream->lane = lane;
     stream->listener = listener;
     stream->fd = fd;
+    stream->file = -1;
     stream->queued_max = queued_max;
     stream->end_event.run = end_run;
     stream->drained_event.run = drained_run;

@@ -78,6 +78,8 @@ struct rondo_stream {
     bool fd_closed : 1; /* it is done */
     bool listed : 1;
 
+    int32_t file; /* its place in the lane's table of descriptors, or -1 */
+
     int error; /* what the closed event will say */
     uint64_t receive_data;
     struct lane_handle handle;

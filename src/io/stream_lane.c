@@ -32,6 +32,15 @@ static void stream_break(struct rondo_stream *stream, int error)
     stream->broken = true;
 }
 
+/* The usual operations name the descriptor by its place in the lane's table. */
+static void use_file(const struct rondo_stream *stream, struct io_uring_sqe *sqe)
+{
+    if (stream->file < 0)
+        return;
+    sqe->fd = stream->file;
+    sqe->flags |= IOSQE_FIXED_FILE;
+}
+
 /* ---- receiving ---- */
 
 static void starved_run(struct lane *lane, struct lane_request *request)
@@ -79,6 +88,7 @@ static void receive_arm(struct lane *lane, struct rondo_stream *stream)
     io_uring_prep_recv_multishot(sqe, stream->fd, NULL, 0, 0);
     sqe->flags |= IOSQE_BUFFER_SELECT;
     sqe->buf_group = BUFFER_GROUP;
+    use_file(stream, sqe);
     stream->receiving = true;
     stream->receive_cancelled = false;
 }
@@ -167,6 +177,7 @@ static void send_arm(struct lane *lane, struct rondo_stream *stream)
     stream->send_cancelled = false;
     if (stream->sending.count == 1) {
         io_uring_prep_send(sqe, stream->fd, data, size, MSG_NOSIGNAL | MSG_WAITALL);
+        use_file(stream, sqe);
         return;
     }
     struct lane_gather *gather = lane_gather(lane);
@@ -179,6 +190,7 @@ static void send_arm(struct lane *lane, struct rondo_stream *stream)
     }
     gather->header.msg_iovlen = count;
     io_uring_prep_sendmsg(sqe, stream->fd, &gather->header, MSG_NOSIGNAL | MSG_WAITALL);
+    use_file(stream, sqe);
 }
 
 /* The kernel took @size more bytes: end the writes that are complete. */
@@ -259,6 +271,8 @@ static void close_arm(struct lane *lane, struct rondo_stream *stream)
     int fd = stream->fd;
 
     stream->closing = true;
+    if (stream->file >= 0)
+        lane_file_remove(lane, stream->file);
     lock_acquire(&stream->fd_lock);
     stream->fd = -1;
     lock_release(&stream->fd_lock);
@@ -384,6 +398,7 @@ static void request_run(struct lane *lane, struct lane_request *request)
     (void)and_acq_rel(&stream->flags, ~(uint32_t)STREAM_QUEUED);
     if (!stream->listed) {
         stream->listed = true;
+        stream->file = lane_file_add(lane, stream->fd);
         if (!lane_handle_add(lane, &stream->handle))
             return;
     }

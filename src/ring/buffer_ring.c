@@ -80,7 +80,7 @@ int buffer_ring_init(struct buffer_ring *buffers, struct ring *ring, uint32_t co
     if (error == 0 && !grow(buffers))
         error = -ENOMEM;
     if (error == 0) {
-        buffer_ring_refill(buffers);
+        buffer_ring_refill(buffers, 0);
         return 0;
     }
 out:
@@ -111,7 +111,16 @@ struct buffer *buffer_ring_picked(struct buffer_ring *buffers, uint32_t id, uint
     return buffer;
 }
 
-void buffer_ring_refill(struct buffer_ring *buffers)
+/* Buffers to have ready: a quarter of all, which doubles them in a few steps under a growing load,
+ * and one for each handle that found none. */
+static uint32_t reserve(const struct buffer_ring *buffers, uint32_t wanted)
+{
+    uint32_t quarter = buffers->allocated_count / 4;
+
+    return wanted > quarter ? wanted : quarter;
+}
+
+void buffer_ring_refill(struct buffer_ring *buffers, uint32_t wanted)
 {
     struct chain returned = {0};
     struct node *node;
@@ -119,8 +128,8 @@ void buffer_ring_refill(struct buffer_ring *buffers)
     (void)inbox_take(&buffers->returns, &returned);
     while ((node = chain_take(&returned)))
         add(buffers, container_of(runnable_of(node), struct buffer, event));
-    if (buffers->free_count < BUFFER_CHUNK_COUNT / 2)
-        (void)grow(buffers);
+    while (buffers->free_count < reserve(buffers, wanted) && grow(buffers))
+        ;
     if (buffers->unpublished_count > 0) {
         /* A release store of the tail: the entries are written first. */
         io_uring_buf_ring_advance(buffers->entries, (int)buffers->unpublished_count);

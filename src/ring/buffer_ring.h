@@ -57,7 +57,8 @@ static inline bool buffer_return(struct buffer_ring *buffers, struct buffer *buf
     return inbox_push(&buffers->returns, &buffer->event.node);
 }
 
-/* Show returned buffers to the kernel, and allocate more when it runs low. */
-void buffer_ring_refill(struct buffer_ring *buffers);
+/* Show returned buffers to the kernel, and allocate more when it runs low: @wanted handles have
+ * found none. */
+void buffer_ring_refill(struct buffer_ring *buffers, uint32_t wanted);
 
 #endif

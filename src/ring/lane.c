@@ -13,7 +13,8 @@
 #include <string.h>
 
 enum {
-    LANE_RETRY_MS = 100,        /* how long accepting pauses when nothing closes */
+    LANE_RETRY_MS = 100, /* how long accepting pauses when nothing closes */
+    LANE_FILES_MAX = 65536,
     LANE_BUSY_RETRY_MAX = 1000, /* tries, 1 ms apart, while the kernel is out of memory */
 };
 
@@ -106,6 +107,38 @@ struct lane_gather *lane_gather(struct lane *lane)
     memset(&gather->header, 0, sizeof(gather->header));
     gather->header.msg_iov = gather->parts;
     return gather;
+}
+
+/* The lane works without a table as well: a failure is not an error. */
+static void files_init(struct lane *lane)
+{
+    uint64_t wanted = lane->options.life->connections_max;
+    uint32_t count = wanted < LANE_FILES_MAX ? (uint32_t)wanted : LANE_FILES_MAX;
+
+    if (!ring_files_register(&lane->ring, count))
+        return;
+    lane->free_files = sys.alloc(count * sizeof(*lane->free_files));
+    for (uint32_t i = 0; lane->free_files && i < count; i++)
+        lane->free_files[lane->free_file_count++] = count - 1 - i;
+}
+
+int32_t lane_file_add(struct lane *lane, int fd)
+{
+    if (lane->free_file_count == 0)
+        return -1;
+    uint32_t file = lane->free_files[lane->free_file_count - 1];
+    if (ring_file_set(&lane->ring, file, fd))
+        return -1;
+    lane->free_file_count--;
+    return (int32_t)file;
+}
+
+void lane_file_remove(struct lane *lane, int32_t file)
+{
+    int error = ring_file_set(&lane->ring, (uint32_t)file, -1);
+
+    RONDO_ASSERT(error == 0); /* The descriptor would stay open. */
+    lane->free_files[lane->free_file_count++] = (uint32_t)file;
 }
 
 void lane_post(struct lane *lane, struct strand *strand, struct runnable *event)
@@ -270,16 +303,17 @@ static void push_ready(struct lane *lane)
     }
 }
 
+/* Give buffers back to the kernel, and let as many starved handles go on as there are some for: more
+ * would only find none again. */
 static void refill_buffers(struct lane *lane)
 {
-    uint32_t low = lane->buffers.count_max / 2;
+    struct chain fed = {0};
 
-    buffer_ring_refill(&lane->buffers);
+    buffer_ring_refill(&lane->buffers, lane->starved.count);
     store_relaxed(&lane->buffer_count, lane->buffers.allocated_count); /* Relaxed: statistic. */
-    if (low > BUFFER_CHUNK_COUNT / 4)
-        low = BUFFER_CHUNK_COUNT / 4;
-    if (lane->starved.count > 0 && lane->buffers.free_count >= low)
-        run_all(lane, &lane->starved);
+    while (lane->starved.count > 0 && fed.count < lane->buffers.free_count)
+        chain_append(&fed, chain_take(&lane->starved));
+    run_all(lane, &fed);
 }
 
 /* True: nothing is left to do before the next completion, request or awaited buffer. */
@@ -306,6 +340,7 @@ static void take_completions(struct lane *lane)
             continue;
         if (count == 0 || !ring_has_task_work(&lane->ring))
             break;
+        refill_buffers(lane); /* What workers returned meanwhile, or the kernel runs out. */
         enter(lane, 0);
     }
     push_ready(lane);
@@ -356,6 +391,8 @@ static void *lane_main(void *arg)
     if (!lane->start_error)
         lane->start_error = buffer_ring_init(&lane->buffers, &lane->ring, lane->options.buffers,
                                              lane->options.buffer_size);
+    if (!lane->start_error)
+        files_init(lane);
     start_state_set(lane, LANE_READY);
     start_state_wait(lane, LANE_READY);
     /* Acquire pairs with the release of the controller. */
@@ -434,7 +471,9 @@ static void release(struct lane *lane)
     buffer_ring_fini(&lane->buffers);
     op_table_fini(&lane->ops);
     sys.release(lane->reaped);
+    sys.release(lane->free_files);
     lane->reaped = NULL;
+    lane->free_files = NULL;
 }
 
 void lane_fini(struct lane *lane)

@@ -73,6 +73,8 @@ struct lane {
     struct ring ring;
     struct op_table ops;
     struct buffer_ring buffers;
+    uint32_t *free_files; /* places in the ring's table of descriptors; NULL: there is none */
+    uint32_t free_file_count;
     struct chain requests; /* taken from the inbox, in order */
     struct chain ready;    /* strands with events, for the next push on the ready queue */
     struct chain starved;  /* handles whose receive found no buffer */
@@ -159,6 +161,10 @@ void lane_gather_reserve(struct lane *lane);
 
 /* A header and parts for a gathered send, valid until it is submitted. */
 struct lane_gather *lane_gather(struct lane *lane);
+
+/* A place in the ring's table for @fd, or -1: use the descriptor. */
+int32_t lane_file_add(struct lane *lane, int fd);
+void lane_file_remove(struct lane *lane, int32_t file);
 
 /* Deliver @event to @strand with the next push. */
 void lane_post(struct lane *lane, struct strand *strand, struct runnable *event);

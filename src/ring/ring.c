@@ -181,6 +181,20 @@ int ring_enter(struct ring *ring, uint32_t wait_count)
     }
 }
 
+bool ring_files_register(struct ring *ring, uint32_t count)
+{
+    /* NO_IOWAIT came with 6.15: later than the change that matters here. */
+    return (ring->features & RING_NO_IOWAIT) &&
+           io_uring_register_files_sparse(&ring->uring, count) == 0;
+}
+
+int ring_file_set(struct ring *ring, uint32_t slot, int fd)
+{
+    int result = io_uring_register_files_update(&ring->uring, slot, &fd, 1);
+
+    return result < 0 ? result : 0;
+}
+
 uint32_t ring_reap(struct ring *ring, struct completion *ret_completions, uint32_t count)
 {
     struct io_uring_cqe *cqe;

@@ -67,6 +67,14 @@ uint32_t ring_room(struct ring *ring);
  * -EAGAIN or -ENOMEM (short of memory: try again), -EBUSY (take completions first). */
 int ring_enter(struct ring *ring, uint32_t wait_count);
 
+/* A table of @count descriptors that operations name by their place, which saves the look-up of the
+ * descriptor in each. False: not here. Kernels before 6.13 let go of a descriptor only when every
+ * operation that began before its removal is over, which for multishots is never. */
+bool ring_files_register(struct ring *ring, uint32_t count);
+
+/* Put a descriptor into the table, or -1 to take it out. 0 or an error. */
+int ring_file_set(struct ring *ring, uint32_t slot, int fd);
+
 /* Copy out up to @count completions; how many. */
 uint32_t ring_reap(struct ring *ring, struct completion *ret_completions, uint32_t count);
 

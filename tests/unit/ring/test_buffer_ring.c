@@ -70,7 +70,7 @@ static void a_receive_brings_its_bytes_in_a_buffer(void **state)
         struct buffer *buffer = receive((char)size, size);
         assert_non_null(buffer);
         assert_false(buffer_return(&buffers, buffer));
-        buffer_ring_refill(&buffers);
+        buffer_ring_refill(&buffers, 0);
         assert_false(buffer->out);
     }
     assert_int_equal(buffers.free_count, buffers.allocated_count);
@@ -98,7 +98,7 @@ static void no_buffer_is_picked_twice(void **state)
         assert_int_equal(*(char *)buffer_data(taken[i]), 'a' + i);
         assert_false(buffer_return(&buffers, taken[i]));
     }
-    buffer_ring_refill(&buffers);
+    buffer_ring_refill(&buffers, 0);
     assert_int_equal(buffers.free_count, COUNT);
     struct buffer *again = receive('y', 1);
     assert_non_null(again);
@@ -117,7 +117,7 @@ static void buffers_are_added_while_they_run_low(void **state)
     assert_int_equal(buffers.allocated_count, BUFFER_CHUNK_COUNT);
     for (taken = 0; taken < COUNT; taken++) {
         assert_non_null(receive('b', 8));
-        buffer_ring_refill(&buffers);
+        buffer_ring_refill(&buffers, 0);
         assert_true(buffers.allocated_count <= COUNT);
         assert_int_equal(buffers.free_count + taken + 1, buffers.allocated_count);
     }
@@ -143,12 +143,12 @@ static void without_memory_it_works_with_what_it_has(void **state)
     store_relaxed(&memory_is_short, true);
     for (uint32_t i = 0; i < BUFFER_CHUNK_COUNT; i++) {
         assert_non_null(receive('c', 8));
-        buffer_ring_refill(&buffers);
+        buffer_ring_refill(&buffers, 0);
     }
     assert_int_equal(buffers.allocated_count, BUFFER_CHUNK_COUNT);
     assert_null(receive('x', 1));
     store_relaxed(&memory_is_short, false);
-    buffer_ring_refill(&buffers);
+    buffer_ring_refill(&buffers, 0);
     assert_int_equal(buffers.allocated_count, 2 * BUFFER_CHUNK_COUNT);
     assert_non_null(receive('d', 8));
     stop();
@@ -197,7 +197,7 @@ static void the_first_return_wakes_a_lane_that_waits(void **state)
     assert_true(inbox_sleep(&buffers.returns));
     assert_true(buffer_return(&buffers, taken[1]));
     assert_false(buffer_return(&buffers, taken[0]));
-    buffer_ring_refill(&buffers);
+    buffer_ring_refill(&buffers, 0);
     assert_int_equal(buffers.free_count, 2);
     stop();
 }
@@ -247,7 +247,7 @@ static void buffers_come_back_from_any_thread(void **state)
         threads[i] = thread_start(return_buffers, &returners[i]);
     }
     while (received < count / RETURNERS * RETURNERS) {
-        WAIT_UNTIL((buffer_ring_refill(&buffers), buffers.free_count > 0));
+        WAIT_UNTIL((buffer_ring_refill(&buffers, 0), buffers.free_count > 0));
         struct buffer *buffer = receive((char)received, 1 + received % BUFFER_SIZE);
         assert_non_null(buffer);
         struct returner *returner = &returners[received++ % RETURNERS];
@@ -256,7 +256,7 @@ static void buffers_come_back_from_any_thread(void **state)
     }
     for (uint32_t i = 0; i < RETURNERS; i++)
         thread_join(threads[i]);
-    buffer_ring_refill(&buffers);
+    buffer_ring_refill(&buffers, 0);
     assert_int_equal(buffers.free_count, HELD);
     stop();
 }
