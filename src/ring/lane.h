@@ -43,7 +43,7 @@ enum {
     LANE_GATHER_PARTS = 16,  /* writes in one gathered send */
     LANE_REAP_COUNT = 256,   /* completions taken at a time */
     LANE_PUSH_COUNT = 64,    /* strands with events that are pushed without waiting for more */
-    LANE_ROUNDS_MAX = 16,    /* enters for completions in one pass */
+    LANE_ROUNDS_MAX = 4,     /* enters for completions in one pass */
 };
 
 enum lane_start_state { LANE_STARTING, LANE_READY, LANE_GO, LANE_GIVEN_UP };
