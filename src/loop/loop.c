@@ -33,7 +33,7 @@ int loop_check(const struct rondo_loop *loop)
     return is_forked(loop) ? -ECHILD : 0;
 }
 
-static bool is_own_worker(struct rondo_loop *loop)
+bool loop_is_own_worker(const struct rondo_loop *loop)
 {
     struct worker *worker = worker_self();
 
@@ -47,13 +47,13 @@ int loop_enter(struct rondo_loop *loop)
     if (error)
         return error;
     /* The loop's own workers need not be counted: they end after the gate is closed. */
-    bool open = is_own_worker(loop) ? !gate_is_closed(&loop->gate) : gate_enter(&loop->gate);
+    bool open = loop_is_own_worker(loop) ? !gate_is_closed(&loop->gate) : gate_enter(&loop->gate);
     return likely(open) ? 0 : -ESHUTDOWN;
 }
 
 void loop_leave(struct rondo_loop *loop)
 {
-    if (!is_own_worker(loop))
+    if (!loop_is_own_worker(loop))
         gate_leave(&loop->gate);
 }
 
@@ -299,6 +299,7 @@ RONDO_PUBLIC int rondo_loop_drain(rondo_loop *loop, uint64_t timeout_ns)
 static void threads_end(struct rondo_loop *loop)
 {
     gate_close(&loop->gate);
+    ready_queue_close(&loop->pool.ready);
     scheduler_stop(&loop->scheduler);
     pool_stop(&loop->pool);
     /* A timer that came in before the gate closed and is due still fires: here. */
@@ -313,6 +314,7 @@ static void threads_end(struct rondo_loop *loop)
 static void threads_give_up(struct rondo_loop *loop)
 {
     gate_close(&loop->gate);
+    ready_queue_close(&loop->pool.ready);
     scheduler_stop(&loop->scheduler);
     for (uint32_t i = 0; i < loop->lanes_ready; i++)
         lane_give_up(&loop->lanes[i]);

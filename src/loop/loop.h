@@ -51,6 +51,9 @@ struct rondo_loop {
 /* 0, -EINVAL for NULL, or -ECHILD in the child of a fork. */
 int loop_check(const struct rondo_loop *loop);
 
+/* The calling thread is a worker of this loop. */
+bool loop_is_own_worker(const struct rondo_loop *loop);
+
 /* 0 and inside the loop until loop_leave(), or why no callback may come in. */
 int loop_enter(struct rondo_loop *loop);
 void loop_leave(struct rondo_loop *loop);

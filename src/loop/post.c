@@ -1,7 +1,7 @@
 /* Putting callbacks into the loop: soon, at a time, or on a strand.
  *
- * Any thread. Every call goes through the loop's gate, so that after the gate is closed nothing
- * comes in any more and what came in runs.
+ * Any thread. Every call goes through the loop's gate or the lock of its ready queue, so that after
+ * both are closed nothing comes in any more and what came in runs.
  */
 #include "loop.h"
 
@@ -16,23 +16,29 @@ struct rondo_strand {
     struct strand strand; /* a stream's strand is handed out as one of these */
 };
 
+/* From outside, the ready queue itself says whether it still takes anything: the fastest way in. */
 RONDO_PUBLIC int rondo_call_soon(rondo_loop *loop, rondo_callback_fn *fn, void *ctx,
                                  rondo_handle *ret_handle)
 {
-    int error = loop_enter(loop);
+    int error = loop_check(loop);
 
-    if (error)
-        return error;
-    struct callback *callback = fn ? callback_alloc(fn, ctx, CALLBACK_READY) : NULL;
-    if (callback) {
-        if (ret_handle)
-            *ret_handle = callback_handle(callback);
+    if (error || !fn)
+        return error ? error : -EINVAL;
+    bool inside = loop_is_own_worker(loop);
+    if (inside && gate_is_closed(&loop->gate))
+        return -ESHUTDOWN;
+    struct callback *callback = callback_alloc(fn, ctx, CALLBACK_READY);
+    if (!callback)
+        return -EAGAIN;
+    if (ret_handle)
+        *ret_handle = callback_handle(callback);
+    if (inside) {
         pool_post(&loop->pool, &callback->runnable);
-    } else {
-        error = fn ? -EAGAIN : -EINVAL;
+    } else if (!pool_post_outside(&loop->pool, &callback->runnable)) {
+        callback_free(callback);
+        return -ESHUTDOWN;
     }
-    loop_leave(loop);
-    return error;
+    return 0;
 }
 
 static int call_at(rondo_loop *loop, struct strand *strand, uint64_t deadline_ns,

@@ -5,6 +5,9 @@
  * batch. A ring of pointers is the usual way through; it grows with the depth, and where it cannot
  * grow, nodes wait in an intrusive chain behind it. Taking pointers from a ring, and not walking a
  * list, keeps cache misses out of the section and lets them overlap outside of it.
+ *
+ * Pushes from outside of the loop can be closed off, in the same section as the push: what was
+ * accepted before is inside, and nothing comes after.
  * Measured against other forms in docs/adr/0002-ready-queue.md.
  *
  * Invariants: (1) everything in the ring is older than everything in the chain; (2) depth is what
@@ -33,6 +36,7 @@ struct ready_queue {
     uint32_t capacity; /* a power of two */
     struct node **slots;
     struct chain behind;
+    bool closed; /* to pushes from outside */
     _Atomic uint32_t depth;
     _Atomic uint64_t pushed;
     struct node *first_slots[READY_QUEUE_FIRST_CAPACITY];
@@ -72,6 +76,23 @@ static inline bool ready_queue_has_room(struct ready_queue *queue)
     return true;
 }
 
+/* Under the lock. */
+static inline void ready_queue_put(struct ready_queue *queue, struct node *node)
+{
+    if (likely(!queue->behind.first && ready_queue_has_room(queue)))
+        queue->slots[(queue->head + queue->count++) & (queue->capacity - 1)] = node;
+    else
+        chain_append(&queue->behind, node);
+}
+
+/* Under the lock. */
+static inline void ready_queue_count(struct ready_queue *queue, uint32_t pushed)
+{
+    /* Both relaxed: written under the lock; who must not miss work looks under it. */
+    store_relaxed(&queue->depth, queue->count + queue->behind.count);
+    count_add(&queue->pushed, pushed);
+}
+
 /* Puts the nodes of @chain behind all others and empties it. */
 static inline void ready_queue_push(struct ready_queue *queue, struct chain *chain)
 {
@@ -80,14 +101,29 @@ static inline void ready_queue_push(struct ready_queue *queue, struct chain *cha
 
     RONDO_ASSERT(pushed > 0);
     lock_acquire(&queue->lock);
-    while (!queue->behind.first && chain->first && ready_queue_has_room(queue)) {
-        node = chain_take(chain);
-        queue->slots[(queue->head + queue->count++) & (queue->capacity - 1)] = node;
+    while ((node = chain_take(chain)))
+        ready_queue_put(queue, node);
+    ready_queue_count(queue, pushed);
+    lock_release(&queue->lock);
+}
+
+/* Puts one node, from outside of the loop, behind all others. False: the queue is closed. */
+static inline bool ready_queue_push_outside(struct ready_queue *queue, struct node *node)
+{
+    lock_acquire(&queue->lock);
+    bool open = !queue->closed;
+    if (likely(open)) {
+        ready_queue_put(queue, node);
+        ready_queue_count(queue, 1);
     }
-    chain_join(&queue->behind, chain);
-    /* Both relaxed: written under the lock; who must not miss work looks under it. */
-    store_relaxed(&queue->depth, queue->count + queue->behind.count);
-    count_add(&queue->pushed, pushed);
+    lock_release(&queue->lock);
+    return open;
+}
+
+static inline void ready_queue_close(struct ready_queue *queue)
+{
+    lock_acquire(&queue->lock);
+    queue->closed = true;
     lock_release(&queue->lock);
 }
 

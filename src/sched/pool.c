@@ -138,6 +138,14 @@ void pool_push(struct pool *pool, struct chain *chain)
     announce(pool, count + ready_queue_depth(&pool->ready) / POOL_DEEP);
 }
 
+bool pool_post_outside(struct pool *pool, struct runnable *runnable)
+{
+    if (!ready_queue_push_outside(&pool->ready, &runnable->node))
+        return false;
+    announce(pool, 1 + ready_queue_depth(&pool->ready) / POOL_DEEP);
+    return true;
+}
+
 void pool_yield(struct pool *pool, struct runnable *runnable)
 {
     struct chain chain = {0};

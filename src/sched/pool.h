@@ -80,6 +80,9 @@ void pool_push(struct pool *pool, struct chain *chain);
 /* Any thread: make one runnable ready; on a worker of this pool it goes to its own queue. */
 void pool_post(struct pool *pool, struct runnable *runnable);
 
+/* Any other thread: the same, unless the ready queue is closed; false then. */
+bool pool_post_outside(struct pool *pool, struct runnable *runnable);
+
 /* A worker: make it ready behind everything else. */
 void pool_yield(struct pool *pool, struct runnable *runnable);
 
