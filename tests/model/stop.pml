@@ -4,8 +4,10 @@
  * timer push into the ready queue. The parker is just "queue or closed", see park.pml.
  * Order: the lane closes its handles; it drops the last life; the gate is closed and empty; join
  * the scheduler; close the parker; workers drain and exit; join them, then the lane; free.
- * A call counts itself at the gate, a worker of this loop only asks it. A write counts itself in
- * its handle unless that is closed, until it is pushed; the handle ends when the count is 0.
+ * A call counts itself at the gate (rondo_call_soon from outside asks the closed flag of the ready
+ * queue under its lock, which is the same with no time between the question and the push), a worker
+ * of this loop only asks it. A write counts itself in its handle unless that is closed, until it is
+ * pushed; the handle ends when the count is 0.
  * Proves: every accepted callback runs once; every accepted write has its `written` event and every
  * handle its `closed`, once, closed last, run by a worker; a timer fires or is dropped; once the
  * parker is closed only workers push; the lane exits last and leaves no message.

@@ -42,6 +42,28 @@ static void batches_come_out_in_order(void **state)
     ready_queue_fini(&queue);
 }
 
+static void a_closed_queue_refuses_outsiders_only(void **state)
+{
+    /* Goal: what was accepted stays, the loop's own pushes go on, an outsider is told. */
+    struct ready_queue queue;
+    struct node nodes[3];
+    struct node *taken[3];
+    struct chain chain = {0};
+
+    (void)state;
+    ready_queue_init(&queue);
+    assert_true(ready_queue_push_outside(&queue, &nodes[0]));
+    ready_queue_close(&queue);
+    assert_false(ready_queue_push_outside(&queue, &nodes[1]));
+    chain_append(&chain, &nodes[2]);
+    ready_queue_push(&queue, &chain);
+    assert_int_equal(ready_queue_take(&queue, taken, 3), 2);
+    assert_ptr_equal(taken[0], &nodes[0]);
+    assert_ptr_equal(taken[1], &nodes[2]);
+    assert_int_equal(ready_queue_pushed(&queue), 2);
+    ready_queue_fini(&queue);
+}
+
 static _Atomic bool memory_is_short;
 
 static void *alloc_or_null(size_t size)
@@ -162,6 +184,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(batches_come_out_in_order),
+        cmocka_unit_test(a_closed_queue_refuses_outsiders_only),
         cmocka_unit_test_teardown(a_deep_queue_keeps_its_order_with_and_without_memory,
                                   sys_restore),
         cmocka_unit_test(producers_and_consumers_at_once),
