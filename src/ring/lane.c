@@ -12,102 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum {
-    LANE_RETRY_MS = 100, /* how long accepting pauses when nothing closes */
-    LANE_FILES_MAX = 65536,
-    LANE_BUSY_RETRY_MAX = 1000, /* tries, 1 ms apart, while the kernel is out of memory */
-};
-
-/* What one enter may bring when the ring of completions is small, copied aside. */
-static uint32_t reap(struct lane *lane)
-{
-    if (lane->reaped_begin == lane->reaped_count)
-        lane->reaped_begin = lane->reaped_count = 0;
-    if (lane->reaped_capacity - lane->reaped_count < LANE_REAP_COUNT) {
-        uint32_t capacity = lane->reaped_capacity * 2;
-        struct completion *larger = sys.alloc(capacity * sizeof(*larger));
-        RONDO_ASSERT(larger); /* Without room, completions could only be lost. */
-        memcpy(larger, lane->reaped, lane->reaped_count * sizeof(*larger));
-        sys.release(lane->reaped);
-        lane->reaped = larger;
-        lane->reaped_capacity = capacity;
-    }
-    uint32_t count = ring_reap(&lane->ring, lane->reaped + lane->reaped_count, LANE_REAP_COUNT);
-    lane->reaped_count += count;
-    count_add(&lane->completion_count, count);
-    return count;
-}
-
-/* Enter until the kernel has taken all submissions; the first time also wait for completions. */
-static void enter(struct lane *lane, uint32_t wait_count)
-{
-    uint32_t before = ring_unsubmitted(&lane->ring);
-
-    if (ring_has_overflow(&lane->ring))
-        count_add(&lane->overflow_count, 1);
-    for (uint32_t tries = 0;; tries++) {
-        int result = ring_enter(&lane->ring, wait_count);
-        /* When busy the kernel wants room for completions first. */
-        bool is_short = result == -EAGAIN || result == -ENOMEM;
-        if ((result == -EBUSY && reap(lane) == 0) || is_short)
-            (void)sys.futex_wait(&lane->start_state, LANE_GO, UINT32_MAX,
-                                 clock_now_ns() + NS_PER_MS);
-        if (ring_unsubmitted(&lane->ring) == 0)
-            break;
-        RONDO_ASSERT(tries < LANE_BUSY_RETRY_MAX);
-        wait_count = 0;
-    }
-    count_add(&lane->submission_count, before);
-    lane->gather_count = 0;
-}
-
-struct io_uring_sqe *lane_submit_untracked(struct lane *lane)
-{
-    struct io_uring_sqe *sqe = ring_submission(&lane->ring);
-
-    if (!sqe) {
-        enter(lane, 0);
-        sqe = ring_submission(&lane->ring);
-        RONDO_ASSERT(sqe);
-    }
-    sqe->user_data = OP_UNTRACKED;
-    return sqe;
-}
-
-struct io_uring_sqe *lane_submit(struct lane *lane, const struct op_kind *kind, void *owner,
-                                 uint64_t *ret_user_data)
-{
-    uint64_t user_data;
-
-    if (unlikely(lane->given_up) || !op_take(&lane->ops, kind, owner, &user_data))
-        return NULL;
-    struct io_uring_sqe *sqe = lane_submit_untracked(lane);
-    sqe->user_data = user_data;
-    if (ret_user_data)
-        *ret_user_data = user_data;
-    return sqe;
-}
-
-void lane_cancel(struct lane *lane, uint64_t target)
-{
-    /* Found or not, the operation's own completion is its end. */
-    io_uring_prep_cancel64(lane_submit_untracked(lane), target, 0);
-}
-
-void lane_gather_reserve(struct lane *lane)
-{
-    if (lane->gather_count == LANE_GATHER_COUNT || ring_room(&lane->ring) == 0)
-        enter(lane, 0);
-}
-
-struct lane_gather *lane_gather(struct lane *lane)
-{
-    RONDO_ASSERT(lane->gather_count < LANE_GATHER_COUNT);
-    struct lane_gather *gather = &lane->gathers[lane->gather_count++];
-    memset(&gather->header, 0, sizeof(gather->header));
-    gather->header.msg_iov = gather->parts;
-    return gather;
-}
+enum { LANE_FILES_MAX = 65536 };
 
 /* The lane works without a table as well: a failure is not an error. */
 static void files_init(struct lane *lane)
@@ -120,134 +25,6 @@ static void files_init(struct lane *lane)
     lane->free_files = sys.alloc(count * sizeof(*lane->free_files));
     for (uint32_t i = 0; lane->free_files && i < count; i++)
         lane->free_files[lane->free_file_count++] = count - 1 - i;
-}
-
-int32_t lane_file_add(struct lane *lane, int fd)
-{
-    if (lane->free_file_count == 0)
-        return -1;
-    uint32_t file = lane->free_files[lane->free_file_count - 1];
-    if (ring_file_set(&lane->ring, file, fd))
-        return -1;
-    lane->free_file_count--;
-    return (int32_t)file;
-}
-
-void lane_file_remove(struct lane *lane, int32_t file)
-{
-    int error = ring_file_set(&lane->ring, (uint32_t)file, -1);
-
-    RONDO_ASSERT(error == 0); /* The descriptor would stay open. */
-    lane->free_files[lane->free_file_count++] = (uint32_t)file;
-}
-
-void lane_post(struct lane *lane, struct strand *strand, struct runnable *event)
-{
-    if (strand_push(strand, event))
-        chain_append(&lane->ready, &strand->runnable.node);
-}
-
-bool lane_handle_add(struct lane *lane, struct lane_handle *handle)
-{
-    handle->next = &lane->handles;
-    handle->previous = lane->handles.previous;
-    handle->previous->next = handle;
-    lane->handles.previous = handle;
-    if (lane->aborting)
-        handle->abort(lane, handle);
-    else if (lane->draining)
-        handle->drain(lane, handle);
-    return !lane->aborting && !lane->draining;
-}
-
-void lane_handle_remove(struct lane *lane, struct lane_handle *handle)
-{
-    handle->previous->next = handle->next;
-    handle->next->previous = handle->previous;
-    handle->next = handle->previous = NULL;
-    lane->dropped_lives++;
-}
-
-/* Takes @request out of @chain, where it may be. */
-static void chain_forget(struct chain *chain, struct lane_request *request)
-{
-    struct chain kept = {0};
-    struct node *node;
-
-    while ((node = chain_take(chain)))
-        if (node != &request->node)
-            chain_append(&kept, node);
-    *chain = kept;
-}
-
-void lane_wait_for_buffers(struct lane *lane, struct lane_request *request)
-{
-    count_add(&lane->exhausted_count, 1);
-    chain_append(&lane->starved, &request->node);
-}
-
-void lane_forget_buffers(struct lane *lane, struct lane_request *request)
-{
-    chain_forget(&lane->starved, request);
-}
-
-static void retry_complete(struct lane *lane, void *owner, int32_t result, uint32_t flags)
-{
-    (void)owner;
-    (void)result;
-    (void)flags;
-    lane->retry_armed = false;
-    lane_resume_accepts(lane);
-}
-
-static const struct op_kind retry_kind = {"accept-retry", retry_complete};
-
-void lane_pause_accept(struct lane *lane, struct lane_request *request)
-{
-    count_add(&lane->accept_pause_count, 1);
-    chain_append(&lane->paused, &request->node);
-    if (lane->retry_armed)
-        return;
-    struct io_uring_sqe *sqe = lane_submit(lane, &retry_kind, NULL, NULL);
-    if (!sqe)
-        return; /* A closing connection resumes it. */
-    lane->retry_delay.tv_nsec = (int64_t)(LANE_RETRY_MS * NS_PER_MS);
-    io_uring_prep_timeout(sqe, &lane->retry_delay, 0, 0);
-    lane->retry_armed = true;
-}
-
-void lane_forget_accept(struct lane *lane, struct lane_request *request)
-{
-    chain_forget(&lane->paused, request);
-}
-
-static void run_all(struct lane *lane, struct chain *chain)
-{
-    struct chain all = *chain;
-    struct node *node;
-
-    *chain = (struct chain){0};
-    while ((node = chain_take(&all))) {
-        struct lane_request *request = container_of(node, struct lane_request, node);
-        request->run(lane, request);
-    }
-}
-
-void lane_resume_accepts(struct lane *lane)
-{
-    run_all(lane, &lane->paused);
-}
-
-void lane_ask(struct lane *lane, struct lane_request *request)
-{
-    if (inbox_push(&lane->inbox, &request->node))
-        pool_ring(lane->options.pool, &lane->bell);
-}
-
-void lane_return_buffer(struct lane *lane, struct buffer *buffer)
-{
-    if (buffer_return(&lane->buffers, buffer))
-        pool_ring(lane->options.pool, &lane->bell);
 }
 
 /* The bell's poll stays armed; ringing it ends the wait, and that is all it is for. */
@@ -303,8 +80,8 @@ static void push_ready(struct lane *lane)
     }
 }
 
-/* Give buffers back to the kernel, and let as many starved handles go on as there are some for: more
- * would only find none again. */
+/* Give buffers back to the kernel, and let as many starved handles go on as there are some for:
+ * more would only find none again. */
 static void refill_buffers(struct lane *lane)
 {
     struct chain fed = {0};
@@ -313,7 +90,7 @@ static void refill_buffers(struct lane *lane)
     store_relaxed(&lane->buffer_count, lane->buffers.allocated_count); /* Relaxed: statistic. */
     while (lane->starved.count > 0 && fed.count < lane->buffers.free_count)
         chain_append(&fed, chain_take(&lane->starved));
-    run_all(lane, &fed);
+    lane_run_all(lane, &fed);
 }
 
 /* True: nothing is left to do before the next completion, request or awaited buffer. */
@@ -332,7 +109,7 @@ static bool fall_asleep(struct lane *lane)
 static void take_completions(struct lane *lane)
 {
     for (uint32_t round = 0; round < LANE_ROUNDS_MAX; round++) {
-        uint32_t count = reap(lane);
+        uint32_t count = lane_reap(lane);
         handle_completions(lane);
         if (lane->ready.count >= LANE_PUSH_COUNT)
             push_ready(lane);
@@ -341,7 +118,7 @@ static void take_completions(struct lane *lane)
         if (count == 0 || !ring_has_task_work(&lane->ring))
             break;
         refill_buffers(lane); /* What workers returned meanwhile, or the kernel runs out. */
-        enter(lane, 0);
+        lane_enter(lane, 0);
     }
     push_ready(lane);
 }
@@ -351,13 +128,13 @@ static void pass(struct lane *lane)
     bool asleep;
 
     if (inbox_take(&lane->inbox, &lane->requests) > 0)
-        run_all(lane, &lane->requests);
+        lane_run_all(lane, &lane->requests);
     if (lane->stopping)
         return;
     refill_buffers(lane);
     push_ready(lane);
     asleep = fall_asleep(lane);
-    enter(lane, asleep ? 1 : 0);
+    lane_enter(lane, asleep ? 1 : 0);
     if (asleep) {
         inbox_awake(&lane->inbox);
         if (lane->starved.count > 0)
@@ -514,7 +291,7 @@ void lane_give_up(struct lane *lane)
     }
     lane->given_up = lane->aborting = true;
     while (inbox_take(&lane->inbox, &lane->requests) > 0)
-        run_all(lane, &lane->requests);
+        lane_run_all(lane, &lane->requests);
     push_ready(lane);
 }
 

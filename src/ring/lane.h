@@ -166,6 +166,15 @@ struct lane_gather *lane_gather(struct lane *lane);
 int32_t lane_file_add(struct lane *lane, int fd);
 void lane_file_remove(struct lane *lane, int32_t file);
 
+/* Enter the kernel until it has taken all submissions; the first time also wait for completions. */
+void lane_enter(struct lane *lane, uint32_t wait_count);
+
+/* Copy completions aside; how many. */
+uint32_t lane_reap(struct lane *lane);
+
+/* Run the requests of @chain, which is empty then. */
+void lane_run_all(struct lane *lane, struct chain *chain);
+
 /* Deliver @event to @strand with the next push. */
 void lane_post(struct lane *lane, struct strand *strand, struct runnable *event);
 

@@ -1,0 +1,135 @@
+/* What handles ask of their lane; see lane.h.
+ *
+ * lane_ask() and lane_return_buffer(): any thread. Everything else: lane thread only.
+ */
+#include "lane.h"
+
+enum { LANE_RETRY_MS = 100 }; /* how long accepting pauses when nothing closes */
+
+int32_t lane_file_add(struct lane *lane, int fd)
+{
+    if (lane->free_file_count == 0)
+        return -1;
+    uint32_t file = lane->free_files[lane->free_file_count - 1];
+    if (ring_file_set(&lane->ring, file, fd))
+        return -1;
+    lane->free_file_count--;
+    return (int32_t)file;
+}
+
+void lane_file_remove(struct lane *lane, int32_t file)
+{
+    int error = ring_file_set(&lane->ring, (uint32_t)file, -1);
+
+    RONDO_ASSERT(error == 0); /* The descriptor would stay open. */
+    lane->free_files[lane->free_file_count++] = (uint32_t)file;
+}
+
+void lane_post(struct lane *lane, struct strand *strand, struct runnable *event)
+{
+    if (strand_push(strand, event))
+        chain_append(&lane->ready, &strand->runnable.node);
+}
+
+bool lane_handle_add(struct lane *lane, struct lane_handle *handle)
+{
+    handle->next = &lane->handles;
+    handle->previous = lane->handles.previous;
+    handle->previous->next = handle;
+    lane->handles.previous = handle;
+    if (lane->aborting)
+        handle->abort(lane, handle);
+    else if (lane->draining)
+        handle->drain(lane, handle);
+    return !lane->aborting && !lane->draining;
+}
+
+void lane_handle_remove(struct lane *lane, struct lane_handle *handle)
+{
+    handle->previous->next = handle->next;
+    handle->next->previous = handle->previous;
+    handle->next = handle->previous = NULL;
+    lane->dropped_lives++;
+}
+
+/* Takes @request out of @chain, where it may be. */
+static void chain_forget(struct chain *chain, struct lane_request *request)
+{
+    struct chain kept = {0};
+    struct node *node;
+
+    while ((node = chain_take(chain)))
+        if (node != &request->node)
+            chain_append(&kept, node);
+    *chain = kept;
+}
+
+void lane_wait_for_buffers(struct lane *lane, struct lane_request *request)
+{
+    count_add(&lane->exhausted_count, 1);
+    chain_append(&lane->starved, &request->node);
+}
+
+void lane_forget_buffers(struct lane *lane, struct lane_request *request)
+{
+    chain_forget(&lane->starved, request);
+}
+
+static void retry_complete(struct lane *lane, void *owner, int32_t result, uint32_t flags)
+{
+    (void)owner;
+    (void)result;
+    (void)flags;
+    lane->retry_armed = false;
+    lane_resume_accepts(lane);
+}
+
+static const struct op_kind retry_kind = {"accept-retry", retry_complete};
+
+void lane_pause_accept(struct lane *lane, struct lane_request *request)
+{
+    count_add(&lane->accept_pause_count, 1);
+    chain_append(&lane->paused, &request->node);
+    if (lane->retry_armed)
+        return;
+    struct io_uring_sqe *sqe = lane_submit(lane, &retry_kind, NULL, NULL);
+    if (!sqe)
+        return; /* A closing connection resumes it. */
+    lane->retry_delay.tv_nsec = (int64_t)(LANE_RETRY_MS * NS_PER_MS);
+    io_uring_prep_timeout(sqe, &lane->retry_delay, 0, 0);
+    lane->retry_armed = true;
+}
+
+void lane_forget_accept(struct lane *lane, struct lane_request *request)
+{
+    chain_forget(&lane->paused, request);
+}
+
+void lane_run_all(struct lane *lane, struct chain *chain)
+{
+    struct chain all = *chain;
+    struct node *node;
+
+    *chain = (struct chain){0};
+    while ((node = chain_take(&all))) {
+        struct lane_request *request = container_of(node, struct lane_request, node);
+        request->run(lane, request);
+    }
+}
+
+void lane_resume_accepts(struct lane *lane)
+{
+    lane_run_all(lane, &lane->paused);
+}
+
+void lane_ask(struct lane *lane, struct lane_request *request)
+{
+    if (inbox_push(&lane->inbox, &request->node))
+        pool_ring(lane->options.pool, &lane->bell);
+}
+
+void lane_return_buffer(struct lane *lane, struct buffer *buffer)
+{
+    if (buffer_return(&lane->buffers, buffer))
+        pool_ring(lane->options.pool, &lane->bell);
+}
