@@ -24,6 +24,9 @@
 
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
 
+/* An array on a hot path that is written before it is read: the build clears all others. */
+#define UNINITIALIZED __attribute__((uninitialized))
+
 /* A public function: everything else is hidden by -fvisibility=hidden. */
 #define RONDO_PUBLIC __attribute__((visibility("default")))
 

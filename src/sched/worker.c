@@ -70,7 +70,7 @@ static struct node *keep(struct worker *worker, struct node **nodes, uint32_t co
 static struct node *take_share(struct worker *worker)
 {
     struct pool *pool = worker->pool;
-    struct node *nodes[WORKER_SHARE_MAX];
+    struct node *nodes[WORKER_SHARE_MAX] UNINITIALIZED;
     uint32_t share = ready_queue_depth(&pool->ready) / pool->options.workers + 1;
     uint32_t count =
         ready_queue_take(&pool->ready, nodes, share < WORKER_SHARE_MAX ? share : WORKER_SHARE_MAX);
@@ -86,7 +86,7 @@ static struct node *take_share(struct worker *worker)
 static struct node *steal(struct worker *worker)
 {
     struct pool *pool = worker->pool;
-    struct node *nodes[LOCAL_QUEUE_SIZE / 2];
+    struct node *nodes[LOCAL_QUEUE_SIZE / 2] UNINITIALIZED;
     uint32_t slot_count = load_acquire(&pool->slot_count); /* Pairs with the release in grow. */
 
     for (uint32_t i = 1; i < slot_count; i++) {
