@@ -122,10 +122,11 @@ static void requests_run_once_and_in_order(void **state)
     (void)prng_start(321);
     store_relaxed(&asks_done.value, 0);
     lane_begin(16, 32);
-    for (uint32_t i = 0; i < ASKERS; i++) {
+    /* All memory first: which thread becomes which asker is not known. */
+    for (uint32_t i = 0; i < ASKERS; i++)
         asks[i] = test_alloc(test_count(ASKS), sizeof(struct asked));
+    for (uint32_t i = 0; i < ASKERS; i++)
         threads[i] = thread_start(ask_many, NULL);
-    }
     for (uint32_t i = 0; i < ASKERS; i++)
         thread_join(threads[i]);
     counter_wait(&asks_done, ASKERS * test_count(ASKS));
