@@ -181,29 +181,30 @@ static void *lane_main(void *arg)
     return NULL;
 }
 
-static void drain_run(struct lane *lane, struct lane_request *request)
+/* Tell every handle that the lane ends; it may leave the list meanwhile. */
+static void end_handles(struct lane *lane, bool now)
 {
     struct lane_handle *next;
 
-    (void)request;
-    lane->draining = true;
     for (struct lane_handle *handle = lane->handles.next; handle != &lane->handles; handle = next) {
         next = handle->next;
-        handle->drain(lane, handle);
+        (now ? handle->abort : handle->drain)(lane, handle);
     }
+}
+
+static void drain_run(struct lane *lane, struct lane_request *request)
+{
+    (void)request;
+    lane->draining = true;
+    end_handles(lane, false);
     lane->dropped_lives++; /* The lane's own. */
 }
 
 static void abort_run(struct lane *lane, struct lane_request *request)
 {
-    struct lane_handle *next;
-
     (void)request;
     lane->aborting = true;
-    for (struct lane_handle *handle = lane->handles.next; handle != &lane->handles; handle = next) {
-        next = handle->next;
-        handle->abort(lane, handle);
-    }
+    end_handles(lane, true);
 }
 
 static void stop_run(struct lane *lane, struct lane_request *request)
