@@ -14,6 +14,9 @@
 /* CLOCK_MONOTONIC now. */
 uint64_t clock_now_ns(void);
 
+/* Sleep for about that long. */
+void clock_nap_ns(uint64_t duration_ns);
+
 /* now + delay, or DEADLINE_NEVER - 1 where the sum does not fit: 584 years are long enough. */
 static inline uint64_t clock_add_ns(uint64_t now_ns, uint64_t delay_ns)
 {

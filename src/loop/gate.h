@@ -11,7 +11,6 @@
 
 #include "atomics.h"
 #include "clock.h"
-#include "sys.h"
 
 struct gate {
     CACHE_ALIGNED _Atomic uint64_t word;
@@ -40,11 +39,9 @@ static inline void gate_leave(struct gate *gate)
 /* Refuse newcomers, and wait the moment until those inside have left. */
 static inline void gate_close(struct gate *gate)
 {
-    static const uint32_t never_woken;
-
     (void)or_acq_rel(&gate->word, 1);      /* Pairs with gate_enter(). */
     while (load_acquire(&gate->word) != 1) /* Pairs with gate_leave(). */
-        (void)sys.futex_wait(&never_woken, 0, UINT32_MAX, clock_now_ns() + NS_PER_MS / 20);
+        clock_nap_ns(NS_PER_MS / 20);
 }
 
 #endif

@@ -61,14 +61,7 @@ static void on_quiet(void *ctx)
 {
     struct rondo_loop *loop = ctx;
 
-    store_release(&loop->quiet, 1); /* Pairs with the acquire in wait_for(). */
-    (void)sys.futex_wake(&loop->quiet, INT32_MAX, UINT32_MAX);
-}
-
-static void wait_for(_Atomic uint32_t *word)
-{
-    while (load_acquire(word) == 0) /* Pairs with the release that sets it. */
-        (void)sys.futex_wait(word, 0, UINT32_MAX, DEADLINE_NEVER);
+    latch_set(&loop->quiet);
 }
 
 static void watch_start(void *ctx)
@@ -235,8 +228,8 @@ static void drain_deadline(void *ctx)
     struct rondo_loop *loop = ctx;
 
     lock_acquire(&loop->control_lock);
-    if (state_of(loop) == LOOP_DRAINING && load_acquire(&loop->quiet) == 0) {
-        /* Acquire pairs with on_quiet(). Release pairs with the load after the wait. */
+    if (state_of(loop) == LOOP_DRAINING && !latch_is_set(&loop->quiet)) {
+        /* Release pairs with the load after the wait. */
         store_release(&loop->timed_out, true);
         lanes_abort(loop);
     }
@@ -345,14 +338,13 @@ RONDO_PUBLIC int rondo_loop_wait(rondo_loop *loop)
         if (loop->start_error) {
             threads_give_up(loop);
         } else {
-            wait_for(&loop->quiet);
+            latch_wait(&loop->quiet);
             threads_end(loop);
         }
         state_set(loop, LOOP_STOPPED);
-        store_release(&loop->ended, 1); /* Pairs with the acquire in wait_for(). */
-        (void)sys.futex_wake(&loop->ended, INT32_MAX, UINT32_MAX);
+        latch_set(&loop->ended);
     }
-    wait_for(&loop->ended);
+    latch_wait(&loop->ended);
     /* Acquire pairs with the release in drain_deadline(). */
     return load_acquire(&loop->timed_out) ? -ETIMEDOUT : 0;
 }

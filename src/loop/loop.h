@@ -17,6 +17,7 @@
 
 #include "gate.h"
 #include "lane.h"
+#include "latch.h"
 #include "lock.h"
 #include "pool.h"
 #include "scheduler.h"
@@ -42,9 +43,9 @@ struct rondo_loop {
     uint64_t drain_deadline_ns;
     rondo_handle drain_timer;
     _Atomic bool timed_out;
-    _Atomic uint32_t quiet; /* a futex: 1 when no handle is alive */
-    _Atomic uint32_t ended; /* a futex: 1 when the threads have ended */
-    bool ending;            /* a controller does it already; under the lock */
+    struct latch quiet; /* no handle is alive */
+    struct latch ended; /* the threads have ended */
+    bool ending;        /* a controller does it already; under the lock */
     int start_error;
 };
 

@@ -144,19 +144,6 @@ static void pass(struct lane *lane)
     take_completions(lane);
 }
 
-static void start_state_set(struct lane *lane, enum lane_start_state state)
-{
-    store_release(&lane->start_state, state); /* Pairs with start_state_wait(). */
-    (void)sys.futex_wake(&lane->start_state, 1, UINT32_MAX);
-}
-
-/* Until the state is no longer @state. */
-static void start_state_wait(struct lane *lane, enum lane_start_state state)
-{
-    while (load_acquire(&lane->start_state) == state) /* Pairs with start_state_set(). */
-        (void)sys.futex_wait(&lane->start_state, state, UINT32_MAX, DEADLINE_NEVER);
-}
-
 static void *lane_main(void *arg)
 {
     struct lane *lane = arg;
@@ -170,10 +157,9 @@ static void *lane_main(void *arg)
                                              lane->options.buffer_size);
     if (!lane->start_error)
         files_init(lane);
-    start_state_set(lane, LANE_READY);
-    start_state_wait(lane, LANE_READY);
-    /* Acquire pairs with the release of the controller. */
-    if (lane->start_error || load_acquire(&lane->start_state) == LANE_GIVEN_UP)
+    latch_set(&lane->set_up);
+    latch_wait(&lane->go);
+    if (lane->start_error || lane->given_up)
         return NULL;
     bell_arm(lane);
     while (!lane->stopping) /* Runs until stop. */
@@ -273,24 +259,24 @@ int lane_start(struct lane *lane)
     if (error)
         return error_set(error, "no thread for a lane: %s", rondo_error_name(error));
     lane->started = true;
-    start_state_wait(lane, LANE_STARTING);
+    latch_wait(&lane->set_up);
     /* The thread's own text stayed with the thread. */
     return lane->start_error ? ring_explain(lane->start_error) : 0;
 }
 
 void lane_go(struct lane *lane)
 {
-    start_state_set(lane, LANE_GO);
+    latch_set(&lane->go);
 }
 
 void lane_give_up(struct lane *lane)
 {
+    lane->given_up = lane->aborting = true;
     if (lane->started) {
-        start_state_set(lane, LANE_GIVEN_UP);
+        latch_set(&lane->go);
         (void)pthread_join(lane->thread, NULL);
         lane->started = false;
     }
-    lane->given_up = lane->aborting = true;
     while (inbox_take(&lane->inbox, &lane->requests) > 0)
         lane_run_all(lane, &lane->requests);
     push_ready(lane);

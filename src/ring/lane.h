@@ -12,6 +12,7 @@
 #include "bell.h"
 #include "buffer_ring.h"
 #include "inbox.h"
+#include "latch.h"
 #include "life.h"
 #include "op_table.h"
 #include "pool.h"
@@ -45,8 +46,6 @@ enum {
     LANE_PUSH_COUNT = 64,    /* strands with events that are pushed without waiting for more */
     LANE_ROUNDS_MAX = 4,     /* enters for completions in one pass */
 };
-
-enum lane_start_state { LANE_STARTING, LANE_READY, LANE_GO, LANE_GIVEN_UP };
 
 struct lane_gather {
     struct msghdr header;
@@ -99,7 +98,8 @@ struct lane {
     struct lane_request abort_request;
     struct lane_request stop_request;
     int start_error;
-    _Atomic uint32_t start_state; /* enum lane_start_state, a futex */
+    struct latch set_up; /* the thread has set up its ring, or failed to */
+    struct latch go;     /* it may begin, or end if the lane is given up */
 
     /* Written by the lane thread only, read by any. */
     _Atomic uint64_t wake_count;

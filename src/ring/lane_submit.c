@@ -41,8 +41,7 @@ void lane_enter(struct lane *lane, uint32_t wait_count)
         /* When busy the kernel wants room for completions first. */
         bool is_short = result == -EAGAIN || result == -ENOMEM;
         if ((result == -EBUSY && lane_reap(lane) == 0) || is_short)
-            (void)sys.futex_wait(&lane->start_state, LANE_GO, UINT32_MAX,
-                                 clock_now_ns() + NS_PER_MS);
+            clock_nap_ns(NS_PER_MS);
         if (ring_unsubmitted(&lane->ring) == 0)
             break;
         RONDO_ASSERT(tries < LANE_BUSY_RETRY_MAX);

@@ -207,8 +207,7 @@ static void *scheduler_main(void *arg)
 
     (void)pthread_setname_np(pthread_self(), "rondo-sched");
     scheduler->start_error = ring_enable(&scheduler->ring);
-    store_release(&scheduler->start_state, 1); /* Pairs with the acquire in start. */
-    (void)sys.futex_wake(&scheduler->start_state, 1, UINT32_MAX);
+    latch_set(&scheduler->ready);
     if (scheduler->start_error)
         return NULL;
     /* Runs until stop. Acquire pairs with the release in scheduler_stop(). */
@@ -272,9 +271,7 @@ int scheduler_start(struct scheduler *scheduler)
 
     if (error)
         return error_set(error, "no thread for the scheduler: %s", rondo_error_name(error));
-    /* Pairs with the release in scheduler_main(). */
-    while (load_acquire(&scheduler->start_state) == 0)
-        (void)sys.futex_wait(&scheduler->start_state, 0, UINT32_MAX, DEADLINE_NEVER);
+    latch_wait(&scheduler->ready);
     if (scheduler->start_error)
         (void)pthread_join(scheduler->thread, NULL);
     else

@@ -14,6 +14,7 @@
 #include "callback.h"
 #include "heap.h"
 #include "inbox.h"
+#include "latch.h"
 #include "pool.h"
 #include "ring.h"
 
@@ -44,7 +45,7 @@ struct scheduler {
     _Atomic uint64_t fired_count;
     _Atomic uint64_t wake_count;
     int start_error;
-    _Atomic uint32_t start_state; /* a futex: 0 until the thread has set up its ring */
+    struct latch ready; /* the thread has set up its ring, or failed to */
 };
 
 /* Controller: 0, or an error with a text. */
