@@ -146,7 +146,7 @@ static inline void test_pause(uint64_t period_ns)
 {
     static const uint32_t never_woken;
 
-    (void)sys_real.futex_wait(&never_woken, 0, UINT32_MAX, period_ns);
+    (void)sys_real.futex_wait(&never_woken, 0, UINT32_MAX, sys_real.clock_now_ns() + period_ns);
 }
 
 /* For a state that nobody announces: look, again and again, but not for ever. */

@@ -320,14 +320,17 @@ struct factory {
 /* False: the worker is to end. As a pool's worker parks, but it never retires. */
 static bool worker_park(struct factory *factory, enum parker_rank rank)
 {
-    uint64_t timeout_ns = rank == PARKER_SURPLUS ? NS_PER_MS / 5 : DEADLINE_NEVER;
+    uint64_t deadline_ns = DEADLINE_NEVER;
+
+    if (rank == PARKER_SURPLUS)
+        deadline_ns = clock_now_ns() + NS_PER_MS / 5;
 
     parker_announce(&factory->parker, false);
     if (!ready_queue_is_empty(&factory->queue)) {
         (void)parker_leave(&factory->parker);
         return true;
     }
-    return parker_sleep(&factory->parker, rank, timeout_ns) != PARK_CLOSED ||
+    return parker_sleep(&factory->parker, rank, deadline_ns) != PARK_CLOSED ||
            ready_queue_depth(&factory->queue) > 0;
 }
 

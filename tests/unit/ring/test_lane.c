@@ -457,15 +457,6 @@ static void an_init_without_a_descriptor_reports_it(void **state)
     assert_non_null(strstr(rondo_error_text(), "EMFILE"));
 }
 
-static int no_register(int fd, unsigned opcode, const void *arg, unsigned count)
-{
-    (void)fd;
-    (void)opcode;
-    (void)arg;
-    (void)count;
-    return -EPERM;
-}
-
 static void a_ring_that_cannot_be_enabled_fails_the_start(void **state)
 {
     /* Goal: the error of the thread reaches the one who starts it. */
@@ -473,7 +464,7 @@ static void a_ring_that_cannot_be_enabled_fails_the_start(void **state)
 
     (void)state;
     assert_int_equal(lane_init(&lane, &options), 0);
-    sys.ring_register = no_register;
+    sys.ring_register = ring_register_refused;
     assert_int_equal(lane_start(&lane), -EPERM);
     lane_give_up(&lane);
     assert_false(lane.started);

@@ -94,41 +94,34 @@ static void no_timer_is_early_and_each_fires_once(void **state)
     assert_int_equal(load_relaxed(&scheduler.fired_count), COUNT);
 }
 
-static void equal_deadlines_fire_in_arming_order(void **state)
+/* One worker, @count timers of the same deadline: they fire in the order of their arming. */
+static void check_equal_deadlines(uint32_t count)
 {
-    /* Goal: G5. Method: one worker, 500 timers of the same deadline. */
-    enum { COUNT = 500 };
-    static struct timer timers[COUNT];
+    struct timer *timers = test_alloc(count, sizeof(*timers));
 
-    (void)state;
-    memset(timers, 0, sizeof(timers));
     timers_start(1);
     uint64_t deadline_ns = clock_now_ns() + 20 * NS_PER_MS;
-    for (uint32_t i = 0; i < COUNT; i++)
+    for (uint32_t i = 0; i < count; i++)
         (void)arm(deadline_ns, note_place, &timers[i]);
-    counter_wait(&fired, COUNT);
+    counter_wait(&fired, count);
     timers_stop();
-    for (uint32_t i = 0; i < COUNT; i++)
+    for (uint32_t i = 0; i < count; i++)
         assert_int_equal(timers[i].place, i);
+    free(timers);
+}
+
+static void equal_deadlines_fire_in_arming_order(void **state)
+{
+    /* Goal: G5. */
+    (void)state;
+    check_equal_deadlines(500);
 }
 
 static void a_few_equal_deadlines_fire_in_arming_order(void **state)
 {
-    /* Goal: the order that the heap gives is kept to the worker. Method: as above with 20, which
-     * one worker takes at once. */
-    enum { COUNT = 20 };
-    static struct timer timers[COUNT];
-
+    /* Goal: the order that the heap gives is kept to the worker, which takes these at once. */
     (void)state;
-    memset(timers, 0, sizeof(timers));
-    timers_start(1);
-    uint64_t deadline_ns = clock_now_ns() + 20 * NS_PER_MS;
-    for (uint32_t i = 0; i < COUNT; i++)
-        (void)arm(deadline_ns, note_place, &timers[i]);
-    counter_wait(&fired, COUNT);
-    timers_stop();
-    for (uint32_t i = 0; i < COUNT; i++)
-        assert_int_equal(timers[i].place, i);
+    check_equal_deadlines(20);
 }
 
 static void a_nearer_deadline_moves_the_timeout(void **state)
@@ -474,22 +467,13 @@ static void timers_that_are_not_due_end_with_the_scheduler(void **state)
     assert_int_equal(timer.runs, 0);
 }
 
-static int no_register(int fd, unsigned opcode, const void *arg, unsigned count)
-{
-    (void)fd;
-    (void)opcode;
-    (void)arg;
-    (void)count;
-    return -EPERM;
-}
-
 static void a_ring_that_cannot_be_enabled_fails_the_start(void **state)
 {
     /* Goal: the error of the thread reaches the one who starts it, and nothing is left to stop. */
     (void)state;
     test_pool_init(&test, 1, 1);
     assert_int_equal(scheduler_init(&scheduler, &test.pool, NS_PER_MS), 0);
-    sys.ring_register = no_register;
+    sys.ring_register = ring_register_refused;
     assert_int_equal(scheduler_start(&scheduler), -EPERM);
     assert_false(scheduler.started);
     scheduler_stop(&scheduler);
