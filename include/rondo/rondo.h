@@ -9,6 +9,7 @@
 
 #include "error.h"
 #include "loop.h"
+#include "op.h"
 #include "strand.h"
 #include "stream.h"
 #include "timer.h"
