@@ -14,17 +14,23 @@ typedef struct rondo_loop rondo_loop;
 /* User code, run on a worker of the loop. */
 typedef void rondo_callback_fn(void *ctx);
 
-/* Names one scheduled callback. A plain value: copy it, compare it, keep it as long as you like; a
- * handle whose callback is over is answered RONDO_CANCEL_FINISHED, for ever. Zero names nothing. */
+/* Names one scheduled callback or one operation. A plain value: copy it, compare it, keep it as
+ * long as you like; a handle whose callback or operation is over is answered RONDO_CANCEL_FINISHED,
+ * for ever. Zero names nothing. */
 typedef struct rondo_handle {
     uint64_t id;
 } rondo_handle;
 
 /* What a cancel found. Exactly one of the three, and it is final. */
 enum rondo_cancel_outcome {
-    RONDO_CANCEL_NOT_STARTED = 0, /* it had not started, and now never will */
-    RONDO_CANCEL_IN_FLIGHT = 1,   /* it is running on a worker right now and will finish */
-    RONDO_CANCEL_FINISHED = 2,    /* it ran to its end, or was cancelled before */
+    /* It had not started, and now never will. A callback is not called; an operation's done is,
+     * with -ECANCELED and no bytes. */
+    RONDO_CANCEL_NOT_STARTED = 0,
+    /* It was under way. A callback runs right now and will finish. An operation was asked to end:
+     * its done tells whether it was cancelled, and after how many bytes, or finished after all. */
+    RONDO_CANCEL_IN_FLIGHT = 1,
+    /* It ran to its end, or was cancelled before. An operation's done was called or will be. */
+    RONDO_CANCEL_FINISHED = 2,
 };
 
 /* "Choose for me" in a 32-bit option. */
@@ -66,12 +72,15 @@ struct rondo_loop_options {
     uint32_t connections;
     /* Bytes a stream may have queued for writing before a write is refused: 4 KiB to 1 TiB. */
     uint64_t write_queue_max;
+    /* Threads of the pool for rondo_run_blocking(), name look-ups and the like, started as needed:
+     * 1 to 1024. Look-ups take at most half of them. */
+    uint32_t blocking_threads;
 };
 
 #define RONDO_LOOP_OPTIONS_INIT                                                                    \
     {                                                                                              \
         sizeof(struct rondo_loop_options), "loop", RONDO_AUTO, RONDO_AUTO, 1, 2000000, 2000000000, \
-            0, 4096, 16384, 8192, 4096, RONDO_AUTO, 67108864                                       \
+            0, 4096, 16384, 8192, 4096, RONDO_AUTO, 67108864, 64                                   \
     }
 
 /* Create a loop that is not running yet. Any thread; does not suspend.
@@ -130,8 +139,8 @@ rondo_loop *rondo_current_loop(void);
  * (the loop is stopping), -ECHILD. Since 0.1. */
 int rondo_call_soon(rondo_loop *loop, rondo_callback_fn *fn, void *ctx, rondo_handle *ret_handle);
 
-/* Cancel a callback of rondo_call_soon(), rondo_call_later(), rondo_call_at() or a strand. Any
- * thread, also from inside the callback itself; does not suspend.
+/* Cancel a callback of rondo_call_soon(), rondo_call_later(), rondo_call_at() or a strand, or an
+ * operation. Any thread, also from inside the callback itself; does not suspend.
  * Returns an enum rondo_cancel_outcome, or -EINVAL (the handle never named anything). Since 0.1. */
 int rondo_cancel(rondo_handle handle);
 

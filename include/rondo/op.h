@@ -68,8 +68,8 @@ struct rondo_request {
  * Cancelled or past its deadline before it started, @fn is never called. One that runs is not
  * interrupted: rondo_blocking_cancelled() tells it, and done is called when it returns, with what
  * it returned.
- * Returns 0, -EINVAL, -EAGAIN (too many operations are alive), -ENOMEM, -ESHUTDOWN (the loop is
- * stopping), -ECHILD. Since 0.1. */
+ * Returns 0, -EINVAL, -ENOMEM (also: 16,777,216 operations are alive), -ESHUTDOWN (the loop has
+ * stopped), -ECHILD. Since 0.1. */
 int rondo_run_blocking(rondo_loop *loop, int64_t (*fn)(void *ctx), void *ctx,
                        const struct rondo_request *request);
 
@@ -86,7 +86,7 @@ typedef struct rondo_future rondo_future;
  * set a result soon. It may be NULL; a cancel then ends the future itself, and the result that is
  * set later is dropped (with @dispose, if that is not NULL, to give back what it holds).
  * *ret_future is yours until rondo_future_set_result(), which must be called exactly once.
- * Returns 0, -EINVAL, -EAGAIN, -ENOMEM, -ESHUTDOWN, -ECHILD. Since 0.1. */
+ * Returns 0, -EINVAL, -ENOMEM, -ESHUTDOWN, -ECHILD. Since 0.1. */
 int rondo_future_create(rondo_loop *loop, const struct rondo_request *request,
                         rondo_callback_fn *cancelled,
                         void (*dispose)(const struct rondo_result *result, void *ctx), void *ctx,

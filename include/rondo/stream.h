@@ -62,6 +62,21 @@ int rondo_listener_create(rondo_loop *loop, const char *host, uint16_t port,
                           const struct rondo_listener_handlers *handlers, void *ctx,
                           rondo_listener **ret_listener);
 
+/* The same on a Unix stream socket at @path, or with a leading '@' at an abstract name. The file of
+ * a path is made, and is not removed when the listener closes. Any thread; does not suspend.
+ * Returns what rondo_listener_create() returns, and -ENAMETOOLONG, -ENOENT. Since 0.1. */
+int rondo_listener_create_unix(rondo_loop *loop, const char *path,
+                               const struct rondo_listener_options *options,
+                               const struct rondo_listener_handlers *handlers, void *ctx,
+                               rondo_listener **ret_listener);
+
+/* The same on a socket that listens already, such as one that a service manager hands over. On
+ * success @fd belongs to the listener. Any thread; does not suspend.
+ * Returns what rondo_listener_create() returns, and -EBADF, -ENOTSOCK. Since 0.1. */
+int rondo_listener_create_fd(rondo_loop *loop, int fd, const struct rondo_listener_options *options,
+                             const struct rondo_listener_handlers *handlers, void *ctx,
+                             rondo_listener **ret_listener);
+
 /* The address the listener is bound to, with the port the system chose. Any thread; does not
  * suspend. Returns 0, -EINVAL. Since 0.1. */
 int rondo_listener_address(const rondo_listener *listener, struct sockaddr_storage *ret_address);

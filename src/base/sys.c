@@ -165,6 +165,11 @@ static int do_setsockopt(int fd, int level, int name, const void *value, socklen
     return result(setsockopt(fd, level, name, value, size));
 }
 
+static int do_getsockopt(int fd, int level, int name, void *ret_value, socklen_t *size)
+{
+    return result(getsockopt(fd, level, name, ret_value, size));
+}
+
 static int do_getsockname(int fd, struct sockaddr *ret_address, socklen_t *size)
 {
     return result(getsockname(fd, ret_address, size));
@@ -223,6 +228,7 @@ struct sys sys = {
     .bind = do_bind,
     .listen = do_listen,
     .setsockopt = do_setsockopt,
+    .getsockopt = do_getsockopt,
     .getsockname = do_getsockname,
     .getpeername = do_getpeername,
     .send = do_send,

@@ -46,6 +46,7 @@ struct sys {
     int (*bind)(int fd, const struct sockaddr *address, socklen_t size);
     int (*listen)(int fd, int backlog);
     int (*setsockopt)(int fd, int level, int name, const void *value, socklen_t size);
+    int (*getsockopt)(int fd, int level, int name, void *ret_value, socklen_t *size);
     int (*getsockname)(int fd, struct sockaddr *ret_address, socklen_t *size);
     int (*getpeername)(int fd, struct sockaddr *ret_address, socklen_t *size);
     int64_t (*send)(int fd, const void *data, size_t size, int flags);

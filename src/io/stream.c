@@ -66,16 +66,20 @@ static void destroy(struct strand *strand)
     sys.release(stream);
 }
 
-struct rondo_stream *stream_create(struct lane *lane, int fd, struct rondo_listener *listener,
-                                   uint64_t queued_max)
+struct rondo_stream *stream_create(struct lane *lane, int fd, uint64_t queued_max)
 {
+    struct life *life = lane->options.life;
     struct rondo_stream *stream = sys.alloc_aligned(sizeof(*stream));
 
-    if (!stream)
+    if (!stream || !life_add(life)) {
+        sys.release(stream);
         return NULL;
+    }
+    /* All relaxed: counters that order nothing. */
+    (void)add_relaxed(&life->connections, 1);
+    (void)add_relaxed(&life->connections_total, 1);
     strand_init(&stream->strand, lane->options.pool, destroy);
     stream->lane = lane;
-    stream->listener = listener;
     stream->fd = fd;
     stream->file = -1;
     stream->queued_max = queued_max;

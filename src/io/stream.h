@@ -92,9 +92,9 @@ struct rondo_stream {
     struct runnable closed_event;
 };
 
-/* Lane thread: a stream for an accepted descriptor, to live on @lane. NULL: no memory. */
-struct rondo_stream *stream_create(struct lane *lane, int fd, struct rondo_listener *listener,
-                                   uint64_t queued_max);
+/* Any thread: a stream that takes @fd over, to live on @lane, and is counted as a connection. The
+ * caller asks the lane to run its request. NULL: no memory, or the loop has stopped. */
+struct rondo_stream *stream_create(struct lane *lane, int fd, uint64_t queued_max);
 
 /* Any thread: have the lane look at the stream, with @flags set. The flags as they were. */
 uint32_t stream_ask(struct rondo_stream *stream, uint32_t flags);

@@ -20,17 +20,11 @@ static void state_set(struct rondo_loop *loop, enum loop_state state)
     store_release(&loop->state, state); /* Pairs with state_of(). */
 }
 
-static bool is_forked(const struct rondo_loop *loop)
-{
-    /* Relaxed: it changes in fork() only, while one thread exists. */
-    return unlikely(loop->fork_generation != load_relaxed(&fork_generation));
-}
-
 int loop_check(const struct rondo_loop *loop)
 {
     if (!loop)
         return -EINVAL;
-    return is_forked(loop) ? -ECHILD : 0;
+    return hub_is_forked(&loop->hub) ? -ECHILD : 0;
 }
 
 bool loop_is_own_worker(const struct rondo_loop *loop)
@@ -73,21 +67,24 @@ static void watch_start(void *ctx)
 
 /* ---- creation ---- */
 
+/* The lanes for the network, and behind them the one for files, which needs no receive buffers. */
 static int lanes_create(struct rondo_loop *loop)
 {
     const struct rondo_loop_options *options = &loop->options;
+    uint32_t count = options->lanes + 1;
 
-    loop->lanes = sys.alloc_aligned(options->lanes * sizeof(*loop->lanes));
+    loop->lanes = sys.alloc_aligned(count * sizeof(*loop->lanes));
     if (!loop->lanes)
         return error_set(-ENOMEM, "no memory for the lanes");
-    for (uint32_t i = 0; i < options->lanes; i++) {
+    for (uint32_t i = 0; i < count; i++) {
+        bool for_files = i == options->lanes;
         struct lane_options lane_options = {
             .pool = &loop->pool,
             .life = &loop->life,
             .index = i,
             .submissions = options->submissions,
             .completions = options->completions,
-            .buffers = options->buffers,
+            .buffers = for_files ? 0 : options->buffers,
             .buffer_size = options->buffer_size,
         };
         int error = lane_init(&loop->lanes[i], &lane_options);
@@ -96,8 +93,19 @@ static int lanes_create(struct rondo_loop *loop)
         loop->lanes_ready++;
         loop->pool.bells[i] = &loop->lanes[i].bell;
     }
-    loop->pool.bell_count = options->lanes;
+    loop->pool.bell_count = count;
     return 0;
+}
+
+/* What the io layer needs; the lanes are there. */
+static void hub_fill(struct rondo_loop *loop)
+{
+    loop->hub.lanes = loop->lanes;
+    loop->hub.lane_count = loop->options.lanes;
+    loop->hub.pool = &loop->pool;
+    loop->hub.life = &loop->life;
+    loop->hub.scheduler = &loop->scheduler;
+    loop->hub.write_queue_max = loop->options.write_queue_max;
 }
 
 static int pool_create(struct rondo_loop *loop)
@@ -132,14 +140,15 @@ RONDO_PUBLIC int rondo_loop_create(const struct rondo_loop_options *options, ron
     if (!loop)
         return error_set(-ENOMEM, "no memory for a loop");
     fork_watch();
-    loop->fork_generation = load_relaxed(&fork_generation); /* Relaxed: see is_forked(). */
+    /* Relaxed: see hub_is_forked(). */
+    loop->hub.fork_generation = load_relaxed(&fork_generation);
     loop->options = resolved;
     (void)strncpy(loop->name, resolved.name, sizeof(loop->name) - 1);
     loop->options.name = loop->name;
     loop->drain_deadline_ns = DEADLINE_NEVER;
     loop->life =
         (struct life){.connections_max = resolved.connections, .quiet = on_quiet, .ctx = loop};
-    store_relaxed(&loop->life.count, resolved.lanes); /* Relaxed: not shared yet. */
+    store_relaxed(&loop->life.count, resolved.lanes + 1); /* Relaxed: not shared yet. */
 
     error = pool_create(loop);
     if (error)
@@ -150,6 +159,12 @@ RONDO_PUBLIC int rondo_loop_create(const struct rondo_loop_options *options, ron
     error = lanes_create(loop);
     if (error)
         goto out_lanes;
+    loop->hub.blocking = blocking_create(resolved.blocking_threads, resolved.retire_after_ns);
+    if (!loop->hub.blocking) {
+        error = error_set(-ENOMEM, "no memory for the blocking pool");
+        goto out_lanes;
+    }
+    hub_fill(loop);
     *ret_loop = loop;
     return 0;
 
@@ -362,6 +377,7 @@ static void free_forked(struct rondo_loop *loop)
     for (uint32_t i = 0; i < loop->lanes_ready; i++)
         lane_abandon(&loop->lanes[i]);
     scheduler_abandon(&loop->scheduler);
+    blocking_forget(loop->hub.blocking);
     pool_fini(&loop->pool);
     sys.release(loop->lanes);
     sys.release(loop);
@@ -371,7 +387,7 @@ RONDO_PUBLIC void rondo_loop_free(rondo_loop *loop)
 {
     if (!loop)
         return;
-    if (is_forked(loop)) {
+    if (hub_is_forked(&loop->hub)) {
         free_forked(loop);
         return;
     }
@@ -380,6 +396,7 @@ RONDO_PUBLIC void rondo_loop_free(rondo_loop *loop)
         (void)rondo_loop_start(loop);
     (void)rondo_loop_stop(loop);
     (void)rondo_loop_wait(loop);
+    blocking_free(loop->hub.blocking);
     for (uint32_t i = 0; i < loop->lanes_ready; i++)
         lane_fini(&loop->lanes[i]);
     scheduler_fini(&loop->scheduler);

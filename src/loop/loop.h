@@ -4,8 +4,9 @@
  *                         \-------------------stop---------------------------^
  *
  * Start: scheduler, workers, lanes. End, by whoever waits for it (the controller): every handle
- * closes and the lanes are quiet; the gate closes, nothing new comes in; the scheduler ends, the
- * workers run what is ready and end, the lanes end. Model: tests/model/stop.pml.
+ * closes, every operation ends and the lanes are quiet; the gate closes, nothing new comes in; the
+ * scheduler ends, the workers run what is ready and end, the lanes and the blocking pool end.
+ * Model: tests/model/stop.pml.
  *
  * Invariants: (1) state only moves forward; (2) lanes are ended after the workers, which may still
  * give them buffers and requests.
@@ -16,17 +17,16 @@
 #include "rondo/loop.h"
 
 #include "gate.h"
-#include "lane.h"
+#include "hub.h"
 #include "latch.h"
 #include "lock.h"
-#include "pool.h"
-#include "scheduler.h"
 
 enum loop_state { LOOP_CREATED, LOOP_RUNNING, LOOP_DRAINING, LOOP_STOPPING, LOOP_STOPPED };
 
 enum { LOOP_NAME_SIZE = 32 };
 
 struct rondo_loop {
+    struct hub hub; /* first: the io layer finds it there */
     struct gate gate;
     struct pool pool;
     struct scheduler scheduler;
@@ -36,7 +36,6 @@ struct rondo_loop {
 
     struct rondo_loop_options options;
     char name[LOOP_NAME_SIZE];
-    uint32_t fork_generation;
 
     struct lock control_lock; /* start, drain and stop, one at a time */
     _Atomic uint32_t state;   /* enum loop_state */

@@ -17,6 +17,7 @@ enum {
     LANES_MAX = 64,
     CONNECTIONS_MAX = 16777216,
     DESCRIPTORS_RESERVED = 64,
+    BLOCKING_THREADS_MAX = 1024,
     NAME_LENGTH_MAX = 31,
 };
 
@@ -90,6 +91,7 @@ static int check(const struct rondo_loop_options *options)
         {"buffers", options->buffers, 2, 32768, true},
         {"connections", options->connections, 1, CONNECTIONS_MAX, false},
         {"write_queue_max", options->write_queue_max, 4096, UINT64_C(1) << 40, false},
+        {"blocking_threads", options->blocking_threads, 1, BLOCKING_THREADS_MAX, false},
     };
     int error = check_name(options->name);
 

@@ -1,4 +1,4 @@
-/* Putting callbacks into the loop: soon, at a time, or on a strand.
+/* Putting callbacks into the loop, soon, at a time, or on a strand, and cancelling them.
  *
  * Any thread. Every call goes through the loop's gate or the lock of its ready queue, so that after
  * both are closed nothing comes in any more and what came in runs.
@@ -8,6 +8,8 @@
 #include "rondo/strand.h"
 #include "rondo/timer.h"
 
+#include "handle_id.h"
+#include "operation.h"
 #include "strand.h"
 
 #include <errno.h>
@@ -39,6 +41,19 @@ RONDO_PUBLIC int rondo_call_soon(rondo_loop *loop, rondo_callback_fn *fn, void *
         return -ESHUTDOWN;
     }
     return 0;
+}
+
+RONDO_PUBLIC int rondo_cancel(rondo_handle handle)
+{
+    if (handle.id == 0)
+        return -EINVAL;
+    switch (handle_id_which(handle)) {
+    case HANDLE_CALLBACK:
+        return callback_cancel(handle);
+    case HANDLE_OPERATION:
+        return operation_cancel(handle);
+    }
+    return -EINVAL;
 }
 
 static int call_at(rondo_loop *loop, struct strand *strand, uint64_t deadline_ns,

@@ -149,13 +149,16 @@ static void *lane_main(void *arg)
     struct lane *lane = arg;
     char name[16];
 
-    (void)snprintf(name, sizeof(name), "rondo-lane%u", lane->options.index % 10000);
+    if (lane->options.buffers > 0)
+        (void)snprintf(name, sizeof(name), "rondo-lane%u", lane->options.index % 10000);
+    else
+        (void)snprintf(name, sizeof(name), "rondo-files");
     (void)pthread_setname_np(pthread_self(), name);
     lane->start_error = ring_enable(&lane->ring);
-    if (!lane->start_error)
+    if (!lane->start_error && lane->options.buffers > 0)
         lane->start_error = buffer_ring_init(&lane->buffers, &lane->ring, lane->options.buffers,
                                              lane->options.buffer_size);
-    if (!lane->start_error)
+    if (!lane->start_error && lane->options.buffers > 0)
         files_init(lane);
     latch_set(&lane->set_up);
     latch_wait(&lane->go);

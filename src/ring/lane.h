@@ -58,7 +58,7 @@ struct lane_options {
     uint32_t index;
     uint32_t submissions;
     uint32_t completions;
-    uint32_t buffers;
+    uint32_t buffers; /* 0: a lane for files, where nothing is received */
     uint32_t buffer_size;
 };
 

@@ -4,25 +4,18 @@
  */
 #include "callback.h"
 
+#include "handle_id.h"
 #include "slab.h"
 #include "strand.h"
 
 #include <errno.h>
 
-#define PHASE_MASK UINT64_C(0xff)
-#define INDEX_SHIFT 8
-#define INDEX_MASK UINT64_C(0xffffff)
-#define GENERATION_SHIFT 32
-
-RONDO_STATIC_ASSERT(SLAB_NODE_COUNT_MAX <= 1 << 24);
-
 static void callback_init(void *node, uint32_t index)
 {
     struct callback *callback = node;
 
-    /* Relaxed: the slab publishes new nodes. Generation 1, so that no handle is zero. */
-    store_relaxed(&callback->state,
-                  UINT64_C(1) << GENERATION_SHIFT | (uint64_t)index << INDEX_SHIFT | CALLBACK_FREE);
+    /* Relaxed: the slab publishes new nodes. */
+    store_relaxed(&callback->state, handle_id_first(index) | CALLBACK_FREE);
 }
 
 static struct slab callback_slab = {
@@ -33,22 +26,22 @@ static struct slab callback_slab = {
 
 static enum callback_phase phase_of(uint64_t state)
 {
-    return (enum callback_phase)(state & PHASE_MASK);
+    return (enum callback_phase)(state & HANDLE_LOW_MASK);
 }
 
 static uint64_t with_phase(uint64_t state, enum callback_phase phase)
 {
-    return (state & ~PHASE_MASK) | phase;
+    return (state & ~HANDLE_LOW_MASK) | phase;
 }
 
 static void callback_run(struct runnable *runnable)
 {
     struct callback *callback = container_of(runnable, struct callback, runnable);
-    /* Pairs with the exchange in rondo_cancel(): a cancelled one is freed. */
+    /* Pairs with the exchange in callback_cancel(): a cancelled one is freed. */
     uint64_t state = load_acquire(&callback->state);
 
     if (likely(phase_of(state) == CALLBACK_READY)) {
-        /* Pairs with the exchange in rondo_cancel(): exactly one of the two wins. */
+        /* Pairs with the exchange in callback_cancel(): exactly one of the two wins. */
         if (cas_acq_rel(&callback->state, &state, with_phase(state, CALLBACK_RUNNING))) {
             callback->fn(callback->ctx);
             callback_free(callback);
@@ -85,7 +78,7 @@ struct callback *callback_alloc(rondo_callback_fn *fn, void *ctx, enum callback_
 rondo_handle callback_handle(const struct callback *callback)
 {
     /* Relaxed: not shared yet, only the phase can change. */
-    return (rondo_handle){load_relaxed(&callback->state) & ~PHASE_MASK};
+    return handle_id_of(load_relaxed(&callback->state), HANDLE_CALLBACK);
 }
 
 bool callback_make_ready(struct callback *callback)
@@ -94,14 +87,14 @@ bool callback_make_ready(struct callback *callback)
 
     if (phase_of(state) == CALLBACK_ARMED &&
         cas_acq_rel(&callback->state, &state, with_phase(state, CALLBACK_READY)))
-        return true; /* Pairs with the exchange in rondo_cancel(). */
+        return true; /* Pairs with the exchange in callback_cancel(). */
     RONDO_ASSERT(phase_of(state) == CALLBACK_CANCELLED);
     return false;
 }
 
 bool callback_is_cancelled(struct callback *callback)
 {
-    /* Acquire pairs with rondo_cancel(): the node is about to be freed. */
+    /* Acquire pairs with callback_cancel(): the node is about to be freed. */
     return phase_of(load_acquire(&callback->state)) == CALLBACK_CANCELLED;
 }
 
@@ -110,31 +103,26 @@ void callback_free(struct callback *callback)
     struct strand *strand = callback->strand;
     /* Relaxed: in these phases the word changes in no other place. */
     uint64_t state = load_relaxed(&callback->state);
-    uint64_t generation = (state >> GENERATION_SHIFT) + 1;
 
     RONDO_ASSERT(phase_of(state) != CALLBACK_FREE);
-    if ((uint32_t)generation == 0)
-        generation = 1;
-    /* Pairs with the load in rondo_cancel(): "finished" is said after the callback's effects. */
-    store_release(&callback->state, (generation & UINT32_MAX) << GENERATION_SHIFT |
-                                        (state & INDEX_MASK << INDEX_SHIFT) | CALLBACK_FREE);
+    /* Pairs with the load in callback_cancel(): "finished" is said after the callback's effects. */
+    store_release(&callback->state, handle_id_next(state) | CALLBACK_FREE);
     slab_free(&callback_slab, callback);
     if (strand)
         strand_unref(strand);
 }
 
-RONDO_PUBLIC int rondo_cancel(rondo_handle handle)
+int callback_cancel(rondo_handle handle)
 {
-    uint32_t index = (uint32_t)(handle.id >> INDEX_SHIFT & INDEX_MASK);
-    struct callback *callback = slab_at(&callback_slab, index);
+    struct callback *callback = slab_at(&callback_slab, handle_id_index(handle));
 
-    if (!callback || handle.id == 0 || (handle.id & PHASE_MASK))
+    if (!callback)
         return -EINVAL;
     for (;;) {
         uint64_t state = load_acquire(&callback->state); /* Pairs with callback_free(). */
         enum callback_phase phase = phase_of(state);
 
-        if ((state & ~PHASE_MASK) != handle.id)
+        if (!handle_id_names(handle, state))
             return RONDO_CANCEL_FINISHED;
         if (phase == CALLBACK_RUNNING)
             return RONDO_CANCEL_IN_FLIGHT;

@@ -2,7 +2,7 @@
  *
  * State word:   63        32 31          8 7      0
  *             +------------+-------------+--------+
- *             | generation | slab index  | phase  |
+ *             | generation | slab index  | phase  |    the upper part as in handle_id.h
  *             +------------+-------------+--------+
  *
  *   FREE --alloc--> ARMED --due--> READY --worker--> RUNNING --end--> FREE, generation + 1
@@ -10,9 +10,9 @@
  *                     |              |                                  |
  *                     +---cancel-----+--> CANCELLED --reaped by owner---+
  *
- * Every change is one compare-and-swap here, so a cancel and a start meet in exactly one order. A
- * handle is the word without its phase; the slab keeps the word readable for ever, so a stale
- * handle differs in generation and is answered "finished".
+ * Every change is one compare-and-swap here, so a cancel and a start meet in exactly one order. The
+ * slab keeps the word readable for ever, so a stale handle differs in generation and is answered
+ * "finished".
  */
 #ifndef RONDO_SCHED_CALLBACK_H
 #define RONDO_SCHED_CALLBACK_H
@@ -60,6 +60,9 @@ bool callback_make_ready(struct callback *callback);
 
 /* Holder only: it was cancelled while it was armed. */
 bool callback_is_cancelled(struct callback *callback);
+
+/* What rondo_cancel() does when @handle names a callback. */
+int callback_cancel(rondo_handle handle);
 
 /* This runnable is a callback, not a strand. */
 bool callback_is(const struct runnable *runnable);

@@ -17,7 +17,7 @@
 #include "runnable.h"
 #include "worker.h"
 
-enum { POOL_WORKERS_MAX = 4096, POOL_BELLS_MAX = 64 };
+enum { POOL_WORKERS_MAX = 4096, POOL_BELLS_MAX = 65 };
 
 struct pool_options {
     uint32_t workers;

@@ -1,0 +1,57 @@
+/* What every kind of I/O needs of its loop: the first member of struct rondo_loop.
+ *
+ * Written when the loop is created, read by any thread.
+ */
+#ifndef RONDO_IO_HUB_H
+#define RONDO_IO_HUB_H
+
+#include "rondo/loop.h"
+
+#include "blocking.h"
+#include "fork.h"
+#include "lane.h"
+#include "scheduler.h"
+
+#include <errno.h>
+
+struct hub {
+    struct lane *lanes; /* for the network; the one behind the last is for files */
+    uint32_t lane_count;
+    uint32_t fork_generation;
+    struct pool *pool;
+    struct life *life;
+    struct scheduler *scheduler;
+    struct blocking *blocking;
+    uint64_t write_queue_max;
+    _Atomic uint32_t next_lane;
+};
+
+static inline bool hub_is_forked(const struct hub *hub)
+{
+    /* Relaxed: it changes in fork() only, while one thread exists. */
+    return unlikely(hub->fork_generation != load_relaxed(&fork_generation));
+}
+
+/* 0 and the hub of @loop, -EINVAL for NULL, or -ECHILD in the child of a fork. */
+static inline int hub_of(rondo_loop *loop, struct hub **ret_hub)
+{
+    *ret_hub = (struct hub *)loop;
+    if (!loop)
+        return -EINVAL;
+    return hub_is_forked(*ret_hub) ? -ECHILD : 0;
+}
+
+/* Lanes take new handles in turn. */
+static inline struct lane *hub_lane(struct hub *hub)
+{
+    /* Relaxed: any spread will do. */
+    return &hub->lanes[add_relaxed(&hub->next_lane, 1) % hub->lane_count];
+}
+
+/* File work, which the kernel often does inside the submission, has a lane of its own. */
+static inline struct lane *hub_file_lane(struct hub *hub)
+{
+    return &hub->lanes[hub->lane_count];
+}
+
+#endif
