@@ -75,12 +75,16 @@ struct rondo_loop_options {
     /* Threads of the pool for rondo_run_blocking(), name look-ups and the like, started as needed:
      * 1 to 1024. Look-ups take at most half of them. */
     uint32_t blocking_threads;
+    /* Lent writes of so many bytes or more are sent without copying where the kernel can do that: 4
+     * KiB to UINT64_MAX, which is never. A connection where the kernel copies all the same, as on
+     * loopback, is not tried again. */
+    uint64_t zero_copy_size;
 };
 
 #define RONDO_LOOP_OPTIONS_INIT                                                                    \
     {                                                                                              \
         sizeof(struct rondo_loop_options), "loop", RONDO_AUTO, RONDO_AUTO, 1, 2000000, 2000000000, \
-            0, 4096, 16384, 8192, 4096, RONDO_AUTO, 67108864, 64                                   \
+            0, 4096, 16384, 8192, 4096, RONDO_AUTO, 67108864, 64, 65536                            \
     }
 
 /* Create a loop that is not running yet. Any thread; does not suspend.
@@ -173,12 +177,15 @@ struct rondo_loop_stats {
     uint64_t bytes_sent;
     uint64_t setup_flags_dropped; /* ring features wanted that this kernel refused: bits in the
                                      order of docs/tuning.md */
+    uint64_t zero_copy_sends;     /* sends without copying */
+    uint64_t zero_copy_copied;    /* of them, those that the kernel copied after all */
+    uint64_t blocking_threads;    /* threads of the blocking pool alive now */
 };
 
 #define RONDO_LOOP_STATS_INIT                                                                     \
     {                                                                                             \
         sizeof(struct rondo_loop_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
-            0, 0, 0, 0, 0, 0                                                                      \
+            0, 0, 0, 0, 0, 0, 0, 0, 0                                                             \
     }
 
 /* Read the numbers of a loop. Any thread; does not suspend. @stats starts as

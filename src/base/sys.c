@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -145,6 +146,29 @@ static int do_close(int fd)
     return result(close(fd));
 }
 
+static int do_descriptor_traits(int fd)
+{
+    struct stat status;
+    int mode = fcntl(fd, F_GETFL);
+    int traits = 0;
+
+    if (mode < 0 || fstat(fd, &status) < 0)
+        return -errno;
+    if ((mode & O_ACCMODE) != O_WRONLY)
+        traits |= SYS_READABLE;
+    if ((mode & O_ACCMODE) != O_RDONLY)
+        traits |= SYS_WRITABLE;
+    if (S_ISSOCK(status.st_mode))
+        traits |= SYS_SOCKET;
+    else if (S_ISDIR(status.st_mode))
+        traits |= SYS_DIRECTORY;
+    else if (S_ISREG(status.st_mode))
+        traits |= SYS_REGULAR;
+    else if (S_ISCHR(status.st_mode) && isatty(fd))
+        traits |= SYS_TERMINAL;
+    return traits;
+}
+
 static int do_socket(int family, int type, int protocol)
 {
     return result(socket(family, type, protocol));
@@ -224,6 +248,7 @@ struct sys sys = {
     .event_create = do_event_create,
     .event_ring = do_event_ring,
     .close = do_close,
+    .descriptor_traits = do_descriptor_traits,
     .socket = do_socket,
     .bind = do_bind,
     .listen = do_listen,

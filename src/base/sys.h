@@ -12,6 +12,15 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+enum sys_descriptor {
+    SYS_SOCKET = 1 << 0,
+    SYS_TERMINAL = 1 << 1,
+    SYS_READABLE = 1 << 2, /* opened for reading */
+    SYS_WRITABLE = 1 << 3,
+    SYS_DIRECTORY = 1 << 4,
+    SYS_REGULAR = 1 << 5,
+};
+
 struct sys {
     uint64_t (*clock_now_ns)(void);
 
@@ -41,6 +50,9 @@ struct sys {
     int (*event_create)(void);
     int (*event_ring)(int fd);
     int (*close)(int fd);
+
+    /* What a descriptor is, bits of enum sys_descriptor; or -EBADF. */
+    int (*descriptor_traits)(int fd);
 
     int (*socket)(int family, int type, int protocol);
     int (*bind)(int fd, const struct sockaddr *address, socklen_t size);

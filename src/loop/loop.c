@@ -86,6 +86,7 @@ static int lanes_create(struct rondo_loop *loop)
             .completions = options->completions,
             .buffers = for_files ? 0 : options->buffers,
             .buffer_size = options->buffer_size,
+            .zero_copy_size = options->zero_copy_size,
         };
         int error = lane_init(&loop->lanes[i], &lane_options);
         if (error)
@@ -106,6 +107,7 @@ static void hub_fill(struct rondo_loop *loop)
     loop->hub.life = &loop->life;
     loop->hub.scheduler = &loop->scheduler;
     loop->hub.write_queue_max = loop->options.write_queue_max;
+    loop->hub.orphans.next = loop->hub.orphans.previous = &loop->hub.orphans;
 }
 
 static int pool_create(struct rondo_loop *loop)
@@ -397,6 +399,7 @@ RONDO_PUBLIC void rondo_loop_free(rondo_loop *loop)
     (void)rondo_loop_stop(loop);
     (void)rondo_loop_wait(loop);
     blocking_free(loop->hub.blocking);
+    hub_free_orphans(&loop->hub);
     for (uint32_t i = 0; i < loop->lanes_ready; i++)
         lane_fini(&loop->lanes[i]);
     scheduler_fini(&loop->scheduler);

@@ -92,6 +92,7 @@ static int check(const struct rondo_loop_options *options)
         {"connections", options->connections, 1, CONNECTIONS_MAX, false},
         {"write_queue_max", options->write_queue_max, 4096, UINT64_C(1) << 40, false},
         {"blocking_threads", options->blocking_threads, 1, BLOCKING_THREADS_MAX, false},
+        {"zero_copy_size", options->zero_copy_size, 4096, UINT64_MAX, false},
     };
     int error = check_name(options->name);
 

@@ -39,6 +39,8 @@ static void add_lane(struct rondo_loop_stats *stats, struct lane *lane)
     stats->reads_paused += load_relaxed(&lane->read_pause_count);
     stats->bytes_received += load_relaxed(&lane->received_bytes);
     stats->bytes_sent += load_relaxed(&lane->sent_bytes);
+    stats->zero_copy_sends += load_relaxed(&lane->zero_copy_count);
+    stats->zero_copy_copied += load_relaxed(&lane->zero_copy_copied_count);
     stats->setup_flags_dropped |= lane->ring.features_dropped;
 }
 
@@ -53,6 +55,7 @@ RONDO_PUBLIC int rondo_loop_stats(rondo_loop *loop, struct rondo_loop_stats *sta
     stats->scheduler_wakes = load_relaxed(&loop->scheduler.wake_count);
     stats->connections = load_relaxed(&loop->life.connections);
     stats->connections_total = load_relaxed(&loop->life.connections_total);
+    stats->blocking_threads = blocking_thread_count(loop->hub.blocking);
     stats->setup_flags_dropped = loop->scheduler.ring.features_dropped;
     for (uint32_t i = 0; i < loop->lanes_ready; i++)
         add_lane(stats, &loop->lanes[i]);

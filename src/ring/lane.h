@@ -31,13 +31,28 @@ struct lane_request {
     void (*run)(struct lane *lane, struct lane_request *request);
 };
 
-/* A stream or listener on its lane. */
+/* What lives on a lane; links of a ring of them with a head. */
 struct lane_handle {
     struct lane_handle *next;
     struct lane_handle *previous;
     void (*drain)(struct lane *lane, struct lane_handle *handle);
     void (*abort)(struct lane *lane, struct lane_handle *handle);
 };
+
+static inline void list_append(struct lane_handle *list, struct lane_handle *handle)
+{
+    handle->next = list;
+    handle->previous = list->previous;
+    handle->previous->next = handle;
+    list->previous = handle;
+}
+
+static inline void list_remove(struct lane_handle *handle)
+{
+    handle->previous->next = handle->next;
+    handle->next->previous = handle->previous;
+    handle->next = handle->previous = NULL;
+}
 
 enum {
     LANE_GATHER_COUNT = 256, /* gathered sends in one submission batch */
@@ -60,6 +75,7 @@ struct lane_options {
     uint32_t completions;
     uint32_t buffers; /* 0: a lane for files, where nothing is received */
     uint32_t buffer_size;
+    uint64_t zero_copy_size; /* sends from this size on are tried without copying */
 };
 
 struct lane {
@@ -113,6 +129,8 @@ struct lane {
     _Atomic uint64_t read_pause_count;
     _Atomic uint64_t received_bytes;
     _Atomic uint64_t sent_bytes;
+    _Atomic uint64_t zero_copy_count;        /* sends without copying */
+    _Atomic uint64_t zero_copy_copied_count; /* of them, those that the kernel copied after all */
 };
 
 /* Controller: 0, or an error with a text. */

@@ -33,10 +33,7 @@ void lane_post(struct lane *lane, struct strand *strand, struct runnable *event)
 
 bool lane_handle_add(struct lane *lane, struct lane_handle *handle)
 {
-    handle->next = &lane->handles;
-    handle->previous = lane->handles.previous;
-    handle->previous->next = handle;
-    lane->handles.previous = handle;
+    list_append(&lane->handles, handle);
     if (lane->aborting)
         handle->abort(lane, handle);
     else if (lane->draining)
@@ -46,22 +43,8 @@ bool lane_handle_add(struct lane *lane, struct lane_handle *handle)
 
 void lane_handle_remove(struct lane *lane, struct lane_handle *handle)
 {
-    handle->previous->next = handle->next;
-    handle->next->previous = handle->previous;
-    handle->next = handle->previous = NULL;
+    list_remove(handle);
     lane->dropped_lives++;
-}
-
-/* Takes @request out of @chain, where it may be. */
-static void chain_forget(struct chain *chain, struct lane_request *request)
-{
-    struct chain kept = {0};
-    struct node *node;
-
-    while ((node = chain_take(chain)))
-        if (node != &request->node)
-            chain_append(&kept, node);
-    *chain = kept;
 }
 
 void lane_wait_for_buffers(struct lane *lane, struct lane_request *request)
@@ -72,7 +55,7 @@ void lane_wait_for_buffers(struct lane *lane, struct lane_request *request)
 
 void lane_forget_buffers(struct lane *lane, struct lane_request *request)
 {
-    chain_forget(&lane->starved, request);
+    chain_remove(&lane->starved, &request->node);
 }
 
 static void retry_complete(struct lane *lane, void *owner, int32_t result, uint32_t flags)
@@ -102,7 +85,7 @@ void lane_pause_accept(struct lane *lane, struct lane_request *request)
 
 void lane_forget_accept(struct lane *lane, struct lane_request *request)
 {
-    chain_forget(&lane->paused, request);
+    chain_remove(&lane->paused, &request->node);
 }
 
 void lane_run_all(struct lane *lane, struct chain *chain)
