@@ -12,6 +12,8 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+struct io_uring_params;
+
 struct sys {
     uint64_t (*clock_now_ns)(void);
 
@@ -53,6 +55,12 @@ struct sys {
 
     /* io_uring_register(2), for what Debian 12's liburing declares and does not export. */
     int (*ring_register)(int fd, unsigned opcode, const void *arg, unsigned count);
+    /* io_uring_setup(2): a descriptor, without its memory mapped. */
+    int (*ring_setup)(unsigned count, struct io_uring_params *params);
+
+    /* Any other system call, by its number and with up to six arguments. For those that have one
+     * caller, and for the child of a spawn, which may use nothing else. See sys_call(). */
+    int64_t (*call)(long number, const long arguments[6]);
 
     uint32_t (*processor_count)(void);
     /* The soft limit of open descriptors. */
@@ -60,5 +68,8 @@ struct sys {
 };
 
 extern struct sys sys;
+
+/* sys_call(SYS_dup3, from, to, O_CLOEXEC): pointers are cast to long, what is left out is zero. */
+#define sys_call(number, ...) sys.call((number), (const long[6]){__VA_ARGS__})
 
 #endif
