@@ -205,6 +205,18 @@ static int64_t do_call(long number, const long arguments[6])
     return value == -1 ? -errno : value;
 }
 
+static int do_process_create(bool apart, void (*body)(void *arg), void *arg)
+{
+    /* ThreadSanitizer makes a fork of a vfork: then the child has a copy all the same. */
+    pid_t child = apart ? _Fork() : vfork();
+
+    if (child == 0) {
+        body(arg);
+        _exit(127);
+    }
+    return result(child);
+}
+
 static uint32_t do_processor_count(void)
 {
     cpu_set_t allowed;
@@ -248,6 +260,7 @@ struct sys sys = {
     .ring_register = do_ring_register,
     .ring_setup = do_ring_setup,
     .call = do_call,
+    .process_create = do_process_create,
     .processor_count = do_processor_count,
     .descriptor_limit = do_descriptor_limit,
 };

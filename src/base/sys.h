@@ -8,6 +8,7 @@
 #define RONDO_BASE_SYS_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
@@ -61,6 +62,12 @@ struct sys {
     /* Any other system call, by its number and with up to six arguments. For those that have one
      * caller, and for the child of a spawn, which may use nothing else. See sys_call(). */
     int64_t (*call)(long number, const long arguments[6]);
+
+    /* A child process that runs @body, which may use sys_call() and nothing else, and does not
+     * return. It borrows the memory of this process while the calling thread waits, until it has
+     * executed a program or ended; with @apart it has a copy and nobody waits. No fork handlers
+     * run. The number of the child. */
+    int (*process_create)(bool apart, void (*body)(void *arg), void *arg);
 
     uint32_t (*processor_count)(void);
     /* The soft limit of open descriptors. */
