@@ -385,17 +385,17 @@ static void signals_are_as_a_program_expects_them(void **state)
     struct spawn_options options = {.program = "/bin/cat",
                                     .argv = ARGV("cat", "/proc/self/status")};
     struct sigaction old[3];
-    sigset_t all;
+    sigset_t wanted;
     sigset_t mask;
     sigset_t after;
     char output[OUTPUT_SIZE];
 
     (void)state;
-    (void)sigfillset(&all);
+    (void)sigfillset(&wanted);
     assert_int_equal(sigaction(SIGUSR1, &(struct sigaction){.sa_handler = SIG_IGN}, &old[0]), 0);
     assert_int_equal(sigaction(SIGPIPE, &(struct sigaction){.sa_handler = SIG_IGN}, &old[1]), 0);
     assert_int_equal(sigaction(SIGUSR2, &(struct sigaction){.sa_handler = handle}, &old[2]), 0);
-    assert_int_equal(pthread_sigmask(SIG_SETMASK, &all, &mask), 0);
+    assert_int_equal(pthread_sigmask(SIG_SETMASK, &wanted, &mask), 0);
     (void)output_of(&options, output);
     assert_int_equal(pthread_sigmask(SIG_SETMASK, &mask, &after), 0);
     assert_int_equal(signals_of(output, "\nSigBlk:"), 0);
@@ -403,6 +403,11 @@ static void signals_are_as_a_program_expects_them(void **state)
     assert_int_equal(signals_of(output, "\nSigCgt:"), 0);
     /* This thread's are what they were. */
     assert_int_equal(sigismember(&after, SIGTERM), 1);
+    (void)sigemptyset(&wanted);
+    assert_int_equal(pthread_sigmask(SIG_SETMASK, &wanted, NULL), 0);
+    (void)output_of(&options, output);
+    assert_int_equal(pthread_sigmask(SIG_SETMASK, &mask, &after), 0);
+    assert_int_equal(sigisemptyset(&after), 1);
     struct sigaction now;
     assert_int_equal(sigaction(SIGUSR2, &old[2], &now), 0);
     assert_ptr_equal(now.sa_handler, handle);
@@ -598,7 +603,9 @@ static void a_system_that_refuses_is_told(void **state)
     refused_call = SYS_pidfd_open;
     refused_after = 0; /* at once */
     expect_failure(&options, -EMFILE, "pidfd");
-    refused_after = 1; /* when the child runs */
+    refused_after = 1; /* when the child runs, which would go on */
+    options.program = "/bin/sleep";
+    options.argv = ARGV("sleep", "1000");
     expect_failure(&options, -EMFILE, "pidfd");
 }
 
