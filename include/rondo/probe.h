@@ -51,7 +51,7 @@ struct rondo_probe {
 };
 
 /* Try every kernel facility that rondo wants, on a ring and on descriptors of its own. Any thread,
- * also several at a time; does not suspend, blocks for about two milliseconds, at most five
+ * also several at a time; does not suspend, blocks for about a millisecond, at most five
  * seconds. It never fails for lack of a facility: where io_uring is missing or forbidden, every
  * row of the ring says so and why. It reads /proc, opens no other file, sends nothing to another
  * host and loads no kernel module. The answer is that of the moment: limits and filters may change.

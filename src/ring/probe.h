@@ -1,7 +1,7 @@
 /* Which facilities of the kernel are live: the names that the layers above ask for, to choose
  * between a facility and what is used instead. The public table is rondo/probe.h.
  *
- * Any thread. The first question tries everything, about two milliseconds, and the answers are kept
+ * Any thread. The first question tries everything, about a millisecond, and the answers are kept
  * for the life of the process: ask once before a loop starts, not on a lane that is busy. Answers
  * that came of a shortage of descriptors or memory are given and not kept.
  */
