@@ -216,6 +216,31 @@ static int do_ring_register(int fd, unsigned opcode, const void *arg, unsigned c
     return result(syscall(SYS_io_uring_register, fd, opcode, arg, count));
 }
 
+static int do_ring_setup(unsigned count, struct io_uring_params *params)
+{
+    return result(syscall(SYS_io_uring_setup, count, params));
+}
+
+static int64_t do_call(long number, const long arguments[6])
+{
+    long value = syscall(number, arguments[0], arguments[1], arguments[2], arguments[3],
+                         arguments[4], arguments[5]);
+
+    return value == -1 ? -errno : value;
+}
+
+static int do_process_create(bool apart, void (*body)(void *arg), void *arg)
+{
+    /* ThreadSanitizer makes a fork of a vfork: then the child has a copy all the same. */
+    pid_t child = apart ? _Fork() : vfork();
+
+    if (child == 0) {
+        body(arg);
+        _exit(127);
+    }
+    return result(child);
+}
+
 static uint32_t do_processor_count(void)
 {
     cpu_set_t allowed;
@@ -258,6 +283,9 @@ struct sys sys = {
     .getpeername = do_getpeername,
     .send = do_send,
     .ring_register = do_ring_register,
+    .ring_setup = do_ring_setup,
+    .call = do_call,
+    .process_create = do_process_create,
     .processor_count = do_processor_count,
     .descriptor_limit = do_descriptor_limit,
 };

@@ -8,6 +8,7 @@
 #define RONDO_BASE_SYS_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
@@ -20,6 +21,8 @@ enum sys_descriptor {
     SYS_DIRECTORY = 1 << 4,
     SYS_REGULAR = 1 << 5,
 };
+
+struct io_uring_params;
 
 struct sys {
     uint64_t (*clock_now_ns)(void);
@@ -65,6 +68,18 @@ struct sys {
 
     /* io_uring_register(2), for what Debian 12's liburing declares and does not export. */
     int (*ring_register)(int fd, unsigned opcode, const void *arg, unsigned count);
+    /* io_uring_setup(2): a descriptor, without its memory mapped. */
+    int (*ring_setup)(unsigned count, struct io_uring_params *params);
+
+    /* Any other system call, by its number and with up to six arguments. For those that have one
+     * caller, and for the child of a spawn, which may use nothing else. See sys_call(). */
+    int64_t (*call)(long number, const long arguments[6]);
+
+    /* A child process that runs @body, which may use sys_call() and nothing else, and does not
+     * return. It borrows the memory of this process while the calling thread waits, until it has
+     * executed a program or ended; with @apart it has a copy and nobody waits. No fork handlers
+     * run. The number of the child. */
+    int (*process_create)(bool apart, void (*body)(void *arg), void *arg);
 
     uint32_t (*processor_count)(void);
     /* The soft limit of open descriptors. */
@@ -72,5 +87,8 @@ struct sys {
 };
 
 extern struct sys sys;
+
+/* sys_call(SYS_dup3, from, to, O_CLOEXEC): pointers are cast to long, what is left out is zero. */
+#define sys_call(number, ...) sys.call((number), (const long[6]){__VA_ARGS__})
 
 #endif

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PRINTED_IN = ("README.md", "docs/tutorial.md")
+PRINTED_IN = ("README.md", "docs/tutorial.md", "docs/tuning.md")
 EXAMPLES = "docs/examples"
 
 BLOCK = re.compile(r"^(?P<before>[^\n]*)\n```c\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
