@@ -34,8 +34,9 @@ enum stream_flag {
     STREAM_WRITER = 1 << 16,  /* from here up: threads that are inside a write */
 };
 
-/* Buffers received and not yet consumed by the user, at which receiving pauses. */
-enum { STREAM_BUFFERS_MAX = 32 };
+/* Buffers received and not yet consumed by the user, at which receiving pauses: usually, and while
+ * the loop is overloaded. */
+enum { STREAM_BUFFERS_MAX = 32, STREAM_BUFFERS_OVERLOAD = 4 };
 
 /* One message touches three cache lines of a stream: the strand's, the one that workers and the
  * lane share, and the lane's own. What is needed less often comes behind. */

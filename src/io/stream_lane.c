@@ -51,18 +51,26 @@ static void starved_run(struct lane *lane, struct lane_request *request)
     stream_advance(lane, stream);
 }
 
+/* While it is capped the user has a buffer left, and asks for a new look when done with it: so a
+ * stream capped by overload needs nobody to tell it that overload is over. */
 static bool is_capped(struct rondo_stream *stream)
 {
+    struct lane *lane = stream->lane;
+    uint32_t max = unlikely(lane->overloaded) ? STREAM_BUFFERS_OVERLOAD : STREAM_BUFFERS_MAX;
+
     if (!has_flag(stream, STREAM_CAPPED)) {
         /* Relaxed: a late answer is only too high. */
-        if (stream->delivered - load_relaxed(&stream->consumed) < STREAM_BUFFERS_MAX)
+        uint32_t waiting = stream->delivered - load_relaxed(&stream->consumed);
+        if (waiting < max)
             return false;
         /* Pairs with the increment in buffer_run(): one of the two sees the other. */
         (void)or_seq_cst(&stream->flags, STREAM_CAPPED);
-        count_add(&stream->lane->read_pause_count, 1);
+        count_add(waiting < STREAM_BUFFERS_MAX ? &lane->overload_read_pause_count
+                                               : &lane->read_pause_count,
+                  1);
     }
     /* Pairs with the increment in buffer_run(), as above. */
-    if (stream->delivered - load_seq_cst(&stream->consumed) > STREAM_BUFFERS_MAX / 2)
+    if (stream->delivered - load_seq_cst(&stream->consumed) > max / 2)
         return true;
     (void)and_acq_rel(&stream->flags, ~(uint32_t)STREAM_CAPPED); /* Only the lane writes it. */
     return false;
@@ -85,7 +93,11 @@ static void receive_arm(struct lane *lane, struct rondo_stream *stream)
         stream_break(stream, -ENOMEM);
         return;
     }
-    io_uring_prep_recv_multishot(sqe, stream->fd, NULL, 0, 0);
+    /* A multishot fills many buffers before a cancel can end it. */
+    if (unlikely(lane->overloaded))
+        io_uring_prep_recv(sqe, stream->fd, NULL, 0, 0);
+    else
+        io_uring_prep_recv_multishot(sqe, stream->fd, NULL, 0, 0);
     sqe->flags |= IOSQE_BUFFER_SELECT;
     sqe->buf_group = BUFFER_GROUP;
     use_file(stream, sqe);
@@ -152,7 +164,7 @@ static void receive_complete(struct lane *lane, void *owner, int32_t result, uin
     if (result <= 0)
         receive_end(lane, stream, result);
     /* The usual case, one more message, changes nothing that needs a decision. */
-    if (!stream->receiving || stream->delivered % (STREAM_BUFFERS_MAX / 2) == 0)
+    if (!stream->receiving || stream->delivered % (STREAM_BUFFERS_MAX / 2) == 0 || lane->overloaded)
         stream_advance(lane, stream);
 }
 
