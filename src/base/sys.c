@@ -184,6 +184,18 @@ static int do_listen(int fd, int backlog)
     return result(listen(fd, backlog));
 }
 
+static int do_accept_now(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    /* The operations of a ring need a listener that blocks. */
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0)
+        return -errno;
+    int accepted = result(accept4(fd, NULL, NULL, SOCK_CLOEXEC));
+    (void)fcntl(fd, F_SETFL, flags);
+    return accepted;
+}
+
 static int do_setsockopt(int fd, int level, int name, const void *value, socklen_t size)
 {
     return result(setsockopt(fd, level, name, value, size));
@@ -277,6 +289,7 @@ struct sys sys = {
     .socket = do_socket,
     .bind = do_bind,
     .listen = do_listen,
+    .accept_now = do_accept_now,
     .setsockopt = do_setsockopt,
     .getsockopt = do_getsockopt,
     .getsockname = do_getsockname,

@@ -60,6 +60,8 @@ struct sys {
     int (*socket)(int family, int type, int protocol);
     int (*bind)(int fd, const struct sockaddr *address, socklen_t size);
     int (*listen)(int fd, int backlog);
+    /* A connection that waits at a listener, or -EAGAIN: it never blocks. */
+    int (*accept_now)(int fd);
     int (*setsockopt)(int fd, int level, int name, const void *value, socklen_t size);
     int (*getsockopt)(int fd, int level, int name, void *ret_value, socklen_t *size);
     int (*getsockname)(int fd, struct sockaddr *ret_address, socklen_t *size);

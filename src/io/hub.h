@@ -23,6 +23,7 @@ struct hub {
     struct scheduler *scheduler;
     struct blocking *blocking;
     uint64_t write_queue_max;
+    uint64_t shed_after_ns;
     _Atomic uint32_t next_lane;
     struct lock orphans_lock;
     struct lane_handle orphans; /* streams that are closed and that their users still have */

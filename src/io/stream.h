@@ -44,8 +44,9 @@ enum stream_flag {
 };
 
 enum {
-    STREAM_BUFFERS_MAX = 32,   /* received and not consumed by the user: receiving pauses */
-    STREAM_SIZE_MAX = 1 << 30, /* of one submission; the rest follows */
+    STREAM_BUFFERS_MAX = 32,     /* received and not consumed by the user: receiving pauses */
+    STREAM_BUFFERS_OVERLOAD = 4, /* the same while the loop is overloaded */
+    STREAM_SIZE_MAX = 1 << 30,   /* of one submission; the rest follows */
 };
 
 /* What a read took from the kernel beyond its end: the next one gets it first. */

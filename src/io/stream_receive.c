@@ -21,18 +21,26 @@ static void starved_run(struct lane *lane, struct lane_request *request)
     stream_advance(lane, stream);
 }
 
+/* While it is capped the user has a buffer left, and asks for a new look when done with it: so a
+ * stream capped by overload needs nobody to tell it that overload is over. */
 static bool is_capped(struct rondo_stream *stream)
 {
+    struct lane *lane = stream->lane;
+    uint32_t max = unlikely(lane->overloaded) ? STREAM_BUFFERS_OVERLOAD : STREAM_BUFFERS_MAX;
+
     if (!stream_has_flag(stream, STREAM_CAPPED)) {
         /* Relaxed: a late answer is only too high. */
-        if (stream->delivered - load_relaxed(&stream->consumed) < STREAM_BUFFERS_MAX)
+        uint32_t waiting = stream->delivered - load_relaxed(&stream->consumed);
+        if (waiting < max)
             return false;
         /* Pairs with the increment in stream_consumed(): one of the two sees the other. */
         (void)or_seq_cst(&stream->flags, STREAM_CAPPED);
-        count_add(&stream->lane->read_pause_count, 1);
+        count_add(waiting < STREAM_BUFFERS_MAX ? &lane->overload_read_pause_count
+                                               : &lane->read_pause_count,
+                  1);
     }
     /* Pairs with the increment in stream_consumed(), as above. */
-    if (stream->delivered - load_seq_cst(&stream->consumed) > STREAM_BUFFERS_MAX / 2)
+    if (stream->delivered - load_seq_cst(&stream->consumed) > max / 2)
         return true;
     (void)and_acq_rel(&stream->flags, ~(uint32_t)STREAM_CAPPED); /* Only the lane writes it. */
     return false;
@@ -71,7 +79,10 @@ static void receive_arm(struct lane *lane, struct rondo_stream *stream)
 
     if (!sqe)
         return;
-    if (stream->is_socket)
+    /* A multishot fills many buffers before a cancel can end it. */
+    if (stream->is_socket && unlikely(lane->overloaded))
+        io_uring_prep_recv(sqe, stream->fd, NULL, 0, 0);
+    else if (stream->is_socket)
         io_uring_prep_recv_multishot(sqe, stream->fd, NULL, 0, 0);
     else
         io_uring_prep_read(sqe, stream->fd, NULL, lane->buffers.buffer_size, UINT64_MAX);
@@ -182,7 +193,7 @@ static void receive_complete(struct lane *lane, void *owner, int32_t result, uin
         stream_receive_end(lane, stream, result);
     /* The usual case, one more message, changes nothing that needs a decision. */
     if (!stream->receiving || stream->delivered % (STREAM_BUFFERS_MAX / 2) == 0 ||
-        stream_relay_failed(stream))
+        lane->overloaded || stream_relay_failed(stream))
         stream_advance(lane, stream);
 }
 
