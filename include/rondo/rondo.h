@@ -8,6 +8,7 @@
 #define RONDO_H
 
 #include "error.h"
+#include "file.h"
 #include "loop.h"
 #include "op.h"
 #include "strand.h"

@@ -145,6 +145,11 @@ static int do_close(int fd)
     return result(close(fd));
 }
 
+static int do_descriptor_check(int fd)
+{
+    return fcntl(fd, F_GETFD) < 0 ? -errno : 0;
+}
+
 static int do_socket(int family, int type, int protocol)
 {
     return result(socket(family, type, protocol));
@@ -224,6 +229,7 @@ struct sys sys = {
     .event_create = do_event_create,
     .event_ring = do_event_ring,
     .close = do_close,
+    .descriptor_check = do_descriptor_check,
     .socket = do_socket,
     .bind = do_bind,
     .listen = do_listen,

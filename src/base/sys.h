@@ -41,6 +41,8 @@ struct sys {
     int (*event_create)(void);
     int (*event_ring)(int fd);
     int (*close)(int fd);
+    /* 0, or -EBADF: it is not open. */
+    int (*descriptor_check)(int fd);
 
     int (*socket)(int family, int type, int protocol);
     int (*bind)(int fd, const struct sockaddr *address, socklen_t size);
