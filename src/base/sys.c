@@ -7,6 +7,7 @@
 #include "check.h"
 #include "clock.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -16,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -150,6 +152,31 @@ static int do_descriptor_check(int fd)
     return fcntl(fd, F_GETFD) < 0 ? -errno : 0;
 }
 
+static int do_open(const char *path, int flags)
+{
+    return result(open(path, flags));
+}
+
+static int64_t do_directory_read(int fd, void *ret_entries, size_t size)
+{
+    int64_t got = getdents64(fd, ret_entries, size);
+
+    return got < 0 ? -errno : got;
+}
+
+static int do_truncate(int fd, uint64_t size)
+{
+    return result(ftruncate(fd, (off_t)size));
+}
+
+static uint64_t do_random(void)
+{
+    uint64_t number = 0;
+
+    /* So few bytes are never given in part; without them the numbers only repeat. */
+    return getrandom(&number, sizeof(number), 0) == sizeof(number) ? number : 0;
+}
+
 static int do_socket(int family, int type, int protocol)
 {
     return result(socket(family, type, protocol));
@@ -230,6 +257,10 @@ struct sys sys = {
     .event_ring = do_event_ring,
     .close = do_close,
     .descriptor_check = do_descriptor_check,
+    .open = do_open,
+    .directory_read = do_directory_read,
+    .truncate = do_truncate,
+    .random = do_random,
     .socket = do_socket,
     .bind = do_bind,
     .listen = do_listen,

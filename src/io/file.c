@@ -65,29 +65,21 @@ void file_drop(struct rondo_file *file)
 
 /* ---- open ---- */
 
-struct file_open {
-    struct file_call call;
-    struct rondo_file *made; /* what it is to become */
-};
-
-RONDO_STATIC_ASSERT(sizeof(struct file_open) <= OPERATION_SIZE);
-
 static void open_complete(struct lane *lane, void *owner, int32_t result, uint32_t flags);
 static const struct op_kind open_op = {"open", open_complete};
 
-static void close_untracked(struct lane *lane, int fd)
+void file_open_fail(struct lane *lane, struct file_open *open, int fd, int error)
 {
     io_uring_prep_close(lane_submit_untracked(lane), fd);
+    operation_end(lane, &open->call.base, error);
 }
 
-/* It is open: hand the file over, or close it if nobody wants it any more. */
-static void open_succeed(struct lane *lane, struct file_open *open, int fd)
+void file_open_succeed(struct lane *lane, struct file_open *open, int fd)
 {
     struct operation *operation = &open->call.base;
 
     if (operation_is_cancelled(operation)) {
-        close_untracked(lane, fd);
-        operation_end(lane, operation, -ECANCELED);
+        file_open_fail(lane, open, fd, -ECANCELED);
         return;
     }
     open->made->fd = fd;
@@ -101,7 +93,7 @@ static void open_complete(struct lane *lane, void *owner, int32_t result, uint32
     if (result < 0)
         file_call_complete(lane, owner, result, flags);
     else
-        open_succeed(lane, owner, result);
+        file_open_succeed(lane, owner, result);
 }
 
 static void open_start(struct lane *lane, struct operation *operation)
@@ -113,7 +105,7 @@ static void open_start(struct lane *lane, struct operation *operation)
         io_uring_prep_openat(sqe, AT_FDCWD, call->paths[0], call->flags, call->mode);
 }
 
-static void open_release(struct operation *operation)
+void file_open_release(struct operation *operation)
 {
     struct file_open *open = (struct file_open *)operation;
 
@@ -125,14 +117,11 @@ static const struct operation_kind open_kind = {
     .name = "open",
     .start = open_start,
     .cancel = operation_cancel_submission,
-    .release = open_release,
+    .release = file_open_release,
 };
 
-/* With the file made before the operation begins: an open descriptor is not lost for want of
- * memory. */
-static int open_create(const struct operation_kind *kind, rondo_loop *loop, const char *path,
-                       const char *second, const struct rondo_request *request,
-                       struct file_open **ret_open)
+int file_open_create(const struct operation_kind *kind, rondo_loop *loop, const char *path,
+                     const struct rondo_request *request, struct file_open **ret_open)
 {
     struct rondo_file *made = file_create((struct hub *)loop);
     struct file_call *call;
@@ -140,7 +129,7 @@ static int open_create(const struct operation_kind *kind, rondo_loop *loop, cons
 
     if (!made)
         return -ENOMEM;
-    error = file_call_create(kind, loop, path, second, request, &call);
+    error = file_call_create(kind, loop, path, NULL, request, &call);
     if (error) {
         sys.release(made);
         return error;
@@ -154,7 +143,7 @@ RONDO_PUBLIC int rondo_file_open(rondo_loop *loop, const char *path, int flags, 
                                  const struct rondo_request *request)
 {
     struct file_open *open;
-    int error = open_create(&open_kind, loop, path, NULL, request, &open);
+    int error = file_open_create(&open_kind, loop, path, request, &open);
 
     if (error)
         return error;

@@ -48,8 +48,6 @@ struct file_call {
     mode_t mode;
 };
 
-RONDO_STATIC_ASSERT(sizeof(struct file_call) <= OPERATION_SIZE);
-
 /* An operation of @kind with a copy of @path, and of @second unless that is NULL. 0, -EINVAL (empty
  * or NULL), -ENAMETOOLONG, and the errors of hub_of() and operation_create(). */
 int file_call_create(const struct operation_kind *kind, rondo_loop *loop, const char *path,
@@ -59,5 +57,27 @@ int file_call_create(const struct operation_kind *kind, rondo_loop *loop, const 
 /* Lane thread: the members of a row that calls of this kind share. */
 void file_call_complete(struct lane *lane, void *owner, int32_t result, uint32_t flags);
 void file_call_release(struct operation *operation);
+
+/* A call that opens. */
+struct file_open {
+    struct file_call call;
+    struct rondo_file *made; /* what it is to become */
+};
+
+RONDO_STATIC_ASSERT(sizeof(struct file_open) <= OPERATION_SIZE);
+
+/* Any thread: with the file made before the operation begins, so that an open descriptor is not
+ * lost for want of memory. Errors as of file_call_create(). */
+int file_open_create(const struct operation_kind *kind, rondo_loop *loop, const char *path,
+                     const struct rondo_request *request, struct file_open **ret_open);
+
+/* Lane thread: it is open; hand the file over, or close it if nobody wants it any more. */
+void file_open_succeed(struct lane *lane, struct file_open *open, int fd);
+
+/* Lane thread: it is open, but good for nothing. */
+void file_open_fail(struct lane *lane, struct file_open *open, int fd, int error);
+
+/* The release of a row. */
+void file_open_release(struct operation *operation);
 
 #endif
