@@ -32,8 +32,8 @@ typedef struct rondo_file rondo_file;
 typedef struct rondo_directory rondo_directory;
 
 /* Instead of an offset: at the file's own position, which moves on. Begin one operation at a time
- * then: two at once take pieces in any order. Right for pipes and terminals, which have no offsets.
- */
+ * then: two at once take pieces in any order. Right for pipes and terminals, which have no offsets;
+ * there an operation waits for its bytes, also if the descriptor is in non-blocking mode. */
 #define RONDO_FILE_POSITION UINT64_MAX
 
 /* Pieces of memory in one vectored read or write. */
@@ -81,15 +81,15 @@ int rondo_file_descriptor(const rondo_file *file);
  * end of the file. Any thread; does not suspend. @data is lent until done.
  * Returns 0, -EINVAL (NULL, size 0, or a range that ends beyond INT64_MAX), -EBADF (closing),
  * -ENOMEM, -ESHUTDOWN, -ECHILD. Done: the bytes read, 0 at the end of the file; or -EBADF (not open
- * for reading), -EISDIR, -EFAULT, -EIO, -EAGAIN (a descriptor in non-blocking mode), -EINVAL (not
- * aligned as O_DIRECT wants it); bytes says how many came before an error. Since 0.1. */
+ * for reading), -EISDIR, -EFAULT, -EIO, -EINVAL (not aligned as O_DIRECT wants it);
+ * bytes says how many came before an error. Since 0.1. */
 int rondo_file_read(rondo_file *file, void *data, size_t size, uint64_t offset,
                     const struct rondo_request *request);
 
 /* Write all @size bytes (1 and up) of @data at @offset (or RONDO_FILE_POSITION; a file opened with
  * O_APPEND appends). Any thread; does not suspend. @data is lent until done.
  * Returns what rondo_file_read() returns. Done: @size; or -EBADF (not open for writing), -ENOSPC,
- * -EDQUOT, -EFBIG, -EFAULT, -EIO, -EPIPE, -EAGAIN, -EINVAL (as for reads), -EPERM; bytes says how
+ * -EDQUOT, -EFBIG, -EFAULT, -EIO, -EPIPE, -EINVAL (as for reads), -EPERM; bytes says how
  * many were written before an error. Since 0.1. */
 int rondo_file_write(rondo_file *file, const void *data, size_t size, uint64_t offset,
                      const struct rondo_request *request);

@@ -12,7 +12,12 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LANE_FILES_MAX = 65536 };
+enum {
+    LANE_FILES_MAX = 65536,
+    LANE_GATHER_SHARE = 4,
+    LANE_GATHER_MAX = 8,
+    LANE_GATHER_US = 50,
+};
 
 /* The lane works without a table as well: a failure is not an error. */
 static void files_init(struct lane *lane)
@@ -123,6 +128,24 @@ static void take_completions(struct lane *lane)
     push_ready(lane);
 }
 
+/* Completions worth waking for. File work that the kernel does on threads of its own ends piece by
+ * piece: with many under way, a few are gathered, for LANE_GATHER_US at most, rather than paying
+ * a wake-up of this thread, and one of a worker, for each. */
+static uint32_t wait_count(const struct lane *lane)
+{
+    uint32_t share = lane->ops.live_count / LANE_GATHER_SHARE;
+
+    if (lane->options.buffers > 0 || share < 1)
+        return 1;
+    return share < LANE_GATHER_MAX ? share : LANE_GATHER_MAX;
+}
+
+/* File work is mostly done inside the submission: while that lasts, workers need not ring. */
+static bool is_busy(struct lane *lane)
+{
+    return lane->options.buffers == 0 && ring_unsubmitted(&lane->ring) > 0;
+}
+
 static void pass(struct lane *lane)
 {
     bool asleep;
@@ -133,8 +156,8 @@ static void pass(struct lane *lane)
         return;
     refill_buffers(lane);
     push_ready(lane);
-    asleep = fall_asleep(lane);
-    lane_enter(lane, asleep ? 1 : 0);
+    asleep = !is_busy(lane) && fall_asleep(lane);
+    lane_enter(lane, asleep ? wait_count(lane) : 0);
     if (asleep) {
         inbox_awake(&lane->inbox);
         if (lane->starved.count > 0)
@@ -219,6 +242,7 @@ int lane_init(struct lane *lane, const struct lane_options *options)
     error = ring_init(&lane->ring, &ring_options);
     if (error)
         return error;
+    lane->ring.min_wait_us = options->buffers > 0 ? 0 : LANE_GATHER_US;
     lane->reaped_capacity = 2 * LANE_REAP_COUNT;
     lane->reaped = sys.alloc(lane->reaped_capacity * sizeof(*lane->reaped));
     error = lane->reaped ? op_table_init(&lane->ops) : -ENOMEM;

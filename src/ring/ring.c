@@ -55,6 +55,7 @@ static int setup(struct ring *ring, const struct ring_options *options, uint32_t
     } else {
         ring->features_dropped |= RING_NO_IOWAIT;
     }
+    ring->has_min_wait = (params.features & IORING_FEAT_MIN_TIMEOUT) != 0;
     return 0;
 }
 
@@ -158,16 +159,33 @@ static void publish(struct io_uring_sq *sq)
     io_uring_smp_store_release(sq->ktail, sq->sqe_tail);
 }
 
-int ring_enter(struct ring *ring, uint32_t wait_count)
+static int enter(struct ring *ring, uint32_t wait_count)
 {
     struct io_uring *uring = &ring->uring;
-    int fd =
-        ring->enter_flags & IORING_ENTER_REGISTERED_RING ? uring->enter_ring_fd : uring->ring_fd;
+    unsigned fd = (unsigned)(ring->enter_flags & IORING_ENTER_REGISTERED_RING ? uring->enter_ring_fd
+                                                                              : uring->ring_fd);
+    unsigned flags = ring->enter_flags | IORING_ENTER_GETEVENTS;
+    /* Without a longest wait the shortest one would end in nothing. The member that liburing 2.3
+     * calls pad is the shortest, in microseconds. */
+    struct __kernel_timespec longest = {.tv_sec = INT32_MAX};
+    struct io_uring_getevents_arg wait = {.pad = ring->min_wait_us,
+                                          .ts = (uint64_t)(uintptr_t)&longest};
+
+    if (wait_count <= 1)
+        return io_uring_enter(fd, io_uring_sq_ready(uring), wait_count, flags, NULL);
+    if (!ring->has_min_wait || ring->min_wait_us == 0)
+        return io_uring_enter(fd, io_uring_sq_ready(uring), ring->min_wait_us ? 1 : wait_count,
+                              flags, NULL);
+    return io_uring_enter2(fd, io_uring_sq_ready(uring), wait_count, flags | IORING_ENTER_EXT_ARG,
+                           (sigset_t *)&wait, sizeof(wait));
+}
+
+int ring_enter(struct ring *ring, uint32_t wait_count)
+{
     int result;
 
-    publish(&uring->sq);
-    result = io_uring_enter((unsigned)fd, io_uring_sq_ready(uring), wait_count,
-                            ring->enter_flags | IORING_ENTER_GETEVENTS, NULL);
+    publish(&ring->uring.sq);
+    result = enter(ring, wait_count);
     switch (result) {
     case -EINTR:  /* A signal, a debugger: nothing was lost. */
     case -EAGAIN: /* No memory for a request. */

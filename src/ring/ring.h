@@ -31,7 +31,9 @@ struct ring {
     uint32_t features;         /* enum ring_feature bits in use */
     uint32_t features_dropped; /* wanted, and refused by this kernel */
     uint32_t enter_flags;
-    bool disabled; /* until ring_enable() */
+    bool disabled;        /* until ring_enable() */
+    bool has_min_wait;    /* a wait can be cut short to one completion; Linux 6.12 */
+    uint32_t min_wait_us; /* where it is */
 };
 
 /* One completion, copied out of the ring. */
@@ -63,8 +65,9 @@ uint32_t ring_unsubmitted(struct ring *ring);
 /* Submissions that can still be filled. */
 uint32_t ring_room(struct ring *ring);
 
-/* Give the kernel what is filled, and wait until @wait_count completions are there. 0, -EINTR,
- * -EAGAIN or -ENOMEM (short of memory: try again), -EBUSY (take completions first). */
+/* Give the kernel what is filled, and wait until @wait_count completions are there; of more than
+ * one, one is enough once min_wait_us have passed. 0, -EINTR, -EAGAIN or -ENOMEM (short of memory:
+ * try again), -EBUSY (take completions first). */
 int ring_enter(struct ring *ring, uint32_t wait_count);
 
 /* A table of @count descriptors that operations name by their place, which saves the look-up of the
