@@ -235,10 +235,13 @@ static void temporary(void **state)
 
 /* ---- close ---- */
 
+static _Atomic bool may_end;
+
 static void on_any_end(const struct rondo_result *result, void *ctx)
 {
     struct file_end *noted = ctx;
 
+    CHECK(atomic_load(&may_end));
     CHECK_EQUAL(atomic_load(&end.count), 0); /* The close comes after all of them. */
     note_end(result, noted);
 }
@@ -268,6 +271,7 @@ static void close_waits(void **state)
     CHECK_EQUAL(rondo_file_truncate(reader, 1, R), -EBADF);
     test_pass_time(5);
     CHECK_EQUAL(atomic_load(&end.count), 0);
+    atomic_store(&may_end, true);
     for (int i = 0; i < READS; i++)
         CHECK_EQUAL(write(fds[1], "x", 1), 1);
     CHECK_EQUAL(wait_end(&end), 0);
