@@ -16,7 +16,7 @@ enum {
     LANE_FILES_MAX = 65536,
     LANE_GATHER_SHARE = 4,
     LANE_GATHER_MAX = 8,
-    LANE_GATHER_US = 50,
+    LANE_GATHER_US = 20,
 };
 
 /* The lane works without a table as well: a failure is not an error. */
@@ -140,12 +140,6 @@ static uint32_t wait_count(const struct lane *lane)
     return share < LANE_GATHER_MAX ? share : LANE_GATHER_MAX;
 }
 
-/* File work is mostly done inside the submission: while that lasts, workers need not ring. */
-static bool is_busy(struct lane *lane)
-{
-    return lane->options.buffers == 0 && ring_unsubmitted(&lane->ring) > 0;
-}
-
 static void pass(struct lane *lane)
 {
     bool asleep;
@@ -156,7 +150,7 @@ static void pass(struct lane *lane)
         return;
     refill_buffers(lane);
     push_ready(lane);
-    asleep = !is_busy(lane) && fall_asleep(lane);
+    asleep = fall_asleep(lane);
     lane_enter(lane, asleep ? wait_count(lane) : 0);
     if (asleep) {
         inbox_awake(&lane->inbox);

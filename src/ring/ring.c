@@ -192,6 +192,8 @@ int ring_enter(struct ring *ring, uint32_t wait_count)
     case -ENOMEM:
     case -EBUSY: /* The completion ring is full. */
         return result;
+    case -ETIME: /* The shortest wait is over, and what ended it made no completion. */
+        return 0;
     default:
         /* Among the rest is -EBADR, a completion the kernel had to drop: exactly once is gone. */
         RONDO_ASSERT(result >= 0);
