@@ -14,9 +14,9 @@
 
 enum {
     LANE_FILES_MAX = 65536,
-    LANE_GATHER_SHARE = 4,
-    LANE_GATHER_MAX = 8,
-    LANE_GATHER_US = 20,
+    LANE_AWAIT_SHARE = 4,
+    LANE_AWAIT_MAX = 8,
+    LANE_AWAIT_US = 20,
 };
 
 /* The lane works without a table as well: a failure is not an error. */
@@ -129,15 +129,15 @@ static void take_completions(struct lane *lane)
 }
 
 /* Completions worth waking for. File work that the kernel does on threads of its own ends piece by
- * piece: with many under way, a few are gathered, for LANE_GATHER_US at most, rather than paying
+ * piece: with many under way, a few are gathered, for LANE_AWAIT_US at most, rather than paying
  * a wake-up of this thread, and one of a worker, for each. */
 static uint32_t wait_count(const struct lane *lane)
 {
-    uint32_t share = lane->ops.live_count / LANE_GATHER_SHARE;
+    uint32_t share = lane->ops.live_count / LANE_AWAIT_SHARE;
 
     if (lane->options.buffers > 0 || share < 1)
         return 1;
-    return share < LANE_GATHER_MAX ? share : LANE_GATHER_MAX;
+    return share < LANE_AWAIT_MAX ? share : LANE_AWAIT_MAX;
 }
 
 static void pass(struct lane *lane)
@@ -236,7 +236,7 @@ int lane_init(struct lane *lane, const struct lane_options *options)
     error = ring_init(&lane->ring, &ring_options);
     if (error)
         return error;
-    lane->ring.min_wait_us = options->buffers > 0 ? 0 : LANE_GATHER_US;
+    lane->ring.min_wait_us = options->buffers > 0 ? 0 : LANE_AWAIT_US;
     lane->reaped_capacity = 2 * LANE_REAP_COUNT;
     lane->reaped = sys.alloc(lane->reaped_capacity * sizeof(*lane->reaped));
     error = lane->reaped ? op_table_init(&lane->ops) : -ENOMEM;
