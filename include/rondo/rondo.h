@@ -7,6 +7,7 @@
 #ifndef RONDO_H
 #define RONDO_H
 
+#include "buffer.h"
 #include "error.h"
 #include "file.h"
 #include "loop.h"

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -60,6 +61,18 @@ static void *do_alloc_aligned(size_t size)
 static void do_release(void *memory)
 {
     free(memory);
+}
+
+static void *do_map(size_t size)
+{
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+static void do_unmap(void *memory, size_t size)
+{
+    (void)munmap(memory, size);
 }
 
 static int do_thread_create(pthread_t *ret_thread, void *(*body)(void *), void *arg)
@@ -247,6 +260,8 @@ struct sys sys = {
     .alloc_raw = do_alloc_raw,
     .alloc_aligned = do_alloc_aligned,
     .release = do_release,
+    .map = do_map,
+    .unmap = do_unmap,
     .thread_create = do_thread_create,
     .thread_id = do_thread_id,
     .thread_cpu_ns = do_thread_cpu_ns,

@@ -22,6 +22,9 @@ struct sys {
     /* The same, aligned to a cache line. */
     void *(*alloc_aligned)(size_t size);
     void (*release)(void *memory);
+    /* Zeroed whole pages, or NULL. Given back with unmap(). */
+    void *(*map)(size_t size);
+    void (*unmap)(void *memory, size_t size);
 
     int (*thread_create)(pthread_t *ret_thread, void *(*body)(void *), void *arg);
     /* The kernel's number of the calling thread. */

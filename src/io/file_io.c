@@ -28,15 +28,26 @@ static void transfer_complete(struct lane *lane, void *owner, int32_t result, ui
 static const struct op_kind read_op = {"read", transfer_complete};
 static const struct op_kind write_op = {"write", transfer_complete};
 
-static void prepare(struct transfer *self, struct io_uring_sqe *sqe)
+static void prepare_parts(struct transfer *self, struct io_uring_sqe *sqe)
+{
+    int fd = self->file->fd;
+
+    if (self->is_write)
+        io_uring_prep_writev(sqe, fd, self->parts, self->part_count, self->offset);
+    else
+        io_uring_prep_readv(sqe, fd, self->parts, self->part_count, self->offset);
+}
+
+static void prepare_run(struct lane *lane, struct transfer *self, struct io_uring_sqe *sqe)
 {
     int fd = self->file->fd;
     uint32_t size = self->rest < TRANSFER_SIZE_MAX ? (uint32_t)self->rest : TRANSFER_SIZE_MAX;
+    int32_t region = region_find(&lane->regions, self->data, size);
 
-    if (self->rest == 0 && self->is_write)
-        io_uring_prep_writev(sqe, fd, self->parts, self->part_count, self->offset);
-    else if (self->rest == 0)
-        io_uring_prep_readv(sqe, fd, self->parts, self->part_count, self->offset);
+    if (region >= 0 && self->is_write)
+        io_uring_prep_write_fixed(sqe, fd, self->data, size, self->offset, region);
+    else if (region >= 0)
+        io_uring_prep_read_fixed(sqe, fd, self->data, size, self->offset, region);
     else if (self->is_write)
         io_uring_prep_write(sqe, fd, self->data, size, self->offset);
     else
@@ -49,8 +60,12 @@ static void transfer_start(struct lane *lane, struct operation *operation)
     struct io_uring_sqe *sqe =
         operation_submission(lane, self->is_write ? &write_op : &read_op, operation);
 
-    if (sqe)
-        prepare(self, sqe);
+    if (!sqe)
+        return;
+    if (self->rest > 0)
+        prepare_run(lane, self, sqe);
+    else
+        prepare_parts(self, sqe);
 }
 
 /* @count bytes more are done. True: all are. */

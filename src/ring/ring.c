@@ -215,6 +215,27 @@ int ring_file_set(struct ring *ring, uint32_t slot, int fd)
     return result < 0 ? result : 0;
 }
 
+bool ring_buffers_register(struct ring *ring, uint32_t count)
+{
+    return io_uring_register_buffers_sparse(&ring->uring, count) == 0;
+}
+
+int ring_buffer_set(struct ring *ring, uint32_t slot, void *memory, size_t size)
+{
+    struct iovec buffer = {memory, size};
+    int result = io_uring_register_buffers_update_tag(&ring->uring, slot, &buffer, NULL, 1);
+
+    return result < 0 ? result : 0;
+}
+
+void ring_limit_workers(struct ring *ring, uint32_t files, uint32_t others)
+{
+    unsigned limits[] = {files, others};
+
+    /* The kernel's own limits are only higher. */
+    (void)io_uring_register_iowq_max_workers(&ring->uring, limits);
+}
+
 uint32_t ring_reap(struct ring *ring, struct completion *ret_completions, uint32_t count)
 {
     struct io_uring_cqe *cqe;

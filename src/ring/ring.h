@@ -78,6 +78,15 @@ bool ring_files_register(struct ring *ring, uint32_t count);
 /* Put a descriptor into the table, or -1 to take it out. 0 or an error. */
 int ring_file_set(struct ring *ring, uint32_t slot, int fd);
 
+/* A table of @count pieces of memory that operations name by their place. False: not here. */
+bool ring_buffers_register(struct ring *ring, uint32_t count);
+
+/* Put memory into the table, or none (@size 0). 0 or an error. */
+int ring_buffer_set(struct ring *ring, uint32_t slot, void *memory, size_t size);
+
+/* The most threads the kernel runs for this ring's work that blocks: on files, and on all else. */
+void ring_limit_workers(struct ring *ring, uint32_t files, uint32_t others);
+
 /* Copy out up to @count completions; how many. */
 uint32_t ring_reap(struct ring *ring, struct completion *ret_completions, uint32_t count);
 

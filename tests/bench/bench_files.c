@@ -1,4 +1,5 @@
-/* Random reads of a file that is in the page cache: bench_files FILE SIZE DEPTH SECONDS.
+/* Random reads: bench_files FILE SIZE DEPTH SECONDS [direct] [registered]. With direct the page
+ * cache is left out (O_DIRECT), with registered they go into registered buffers.
  * Prints {"reads_per_s": ..., ...}; tests/bench/run compares it with fio at the same settings. */
 #include <fcntl.h>
 #include <rondo/rondo.h>
@@ -20,6 +21,7 @@ struct reader {
 
 static rondo_loop *loop;
 static rondo_file *file;
+static rondo_buffers *buffers;
 static struct reader readers[DEPTH_MAX];
 static uint64_t block_count;
 static uint32_t block_size;
@@ -73,25 +75,43 @@ static double cpu_seconds(void)
            (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
 }
 
+static bool has_word(int argc, char **argv, const char *word)
+{
+    for (int i = 5; i < argc; i++)
+        if (strcmp(argv[i], word) == 0)
+            return true;
+    return false;
+}
+
+static char *make_memory(size_t size, bool is_registered)
+{
+    if (rondo_buffers_create(loop, size, 1, &buffers) != 0)
+        fail("no memory");
+    char *memory = rondo_buffers_take(buffers);
+    memset(memory, 1, size);
+    return is_registered ? memory : aligned_alloc(4096, (size + 4095) & ~(size_t)4095);
+}
+
 int main(int argc, char **argv)
 {
     struct stat about;
     char *memory;
     uint64_t count = 0;
 
-    if (argc != 5)
-        fail("usage: bench_files FILE SIZE DEPTH SECONDS");
+    if (argc < 5 || argc > 7)
+        fail("usage: bench_files FILE SIZE DEPTH SECONDS [direct] [registered]");
     block_size = (uint32_t)strtoul(argv[2], NULL, 10);
     depth = (uint32_t)strtoul(argv[3], NULL, 10);
     double seconds = strtod(argv[4], NULL);
-    int fd = open(argv[1], O_RDONLY | O_CLOEXEC);
+    int fd = open(argv[1], O_RDONLY | O_CLOEXEC | (has_word(argc, argv, "direct") ? O_DIRECT : 0));
     if (fd < 0 || fstat(fd, &about) != 0 || depth < 1 || depth > DEPTH_MAX || block_size < 1)
         fail("bad arguments");
     block_count = (uint64_t)about.st_size / block_size;
-    memory = aligned_alloc(4096, ((size_t)depth * block_size + 4095) & ~(size_t)4095);
-    if (!memory || block_count == 0 || rondo_loop_create(NULL, &loop) != 0 ||
+    if (block_count == 0 || rondo_loop_create(NULL, &loop) != 0 ||
         rondo_file_adopt(loop, fd, &file) != 0)
-        fail("no file, memory or loop");
+        fail("no file or loop");
+    bool is_registered = has_word(argc, argv, "registered");
+    memory = make_memory((size_t)depth * block_size, is_registered);
     atomic_store(&readers_left, depth);
     for (uint32_t i = 0; i < depth; i++) {
         readers[i].data = memory + (size_t)i * block_size;
@@ -106,10 +126,12 @@ int main(int argc, char **argv)
     double took = (double)(rondo_now_ns() - from_ns) / 1e9;
     for (uint32_t i = 0; i < depth; i++)
         count += readers[i].count;
+    if (is_registered && rondo_buffers_status(buffers) != 0)
+        fail("the buffers are not registered");
     rondo_file_close(file, NULL);
+    rondo_buffers_free(buffers);
     rondo_loop_free(loop);
     printf("{\"reads_per_s\": %.0f, \"cpu_us_per_read\": %.3f, \"reads\": %lu}\n",
            (double)count / took, cpu_seconds() * 1e6 / (double)count, (unsigned long)count);
-    free(memory);
     return 0;
 }
