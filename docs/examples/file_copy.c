@@ -1,4 +1,4 @@
-/* Copies a file: example_file_copy FROM TO. Each of DEPTH blocks is read and written in turn, and
+/* Copies a file: file_copy FROM TO. Each of DEPTH blocks is read and written in turn, and
  * takes the next place in the file when it is done; the blocks do not wait for each other. */
 #include <fcntl.h>
 #include <rondo/rondo.h>
@@ -107,7 +107,7 @@ int main(int argc, char **argv)
     char *memory = aligned_alloc(4096, (size_t)DEPTH * BLOCK_SIZE);
 
     if (argc != 3 || !memory)
-        return fprintf(stderr, "usage: example_file_copy FROM TO\n"), 2;
+        return fprintf(stderr, "usage: file_copy FROM TO\n"), 2;
     for (int i = 0; i < DEPTH; i++)
         blocks[i].data = memory + (size_t)i * BLOCK_SIZE;
     to_path = argv[2];

@@ -1,9 +1,9 @@
 /* Buffers that the kernel knows beforehand, for reading and writing files.
  *
- * An operation on a file whose memory lies within one of them uses it by itself: the kernel need not
- * look up and pin its pages each time. That counts with O_DIRECT; see docs/adr/0007-file-lane.md
- * for what it gains. They are plain memory otherwise, and where the kernel refuses to register them
- * nothing else changes.
+ * An operation on a file whose memory lies within one of them uses it by itself: the kernel need
+ * not look up and pin its pages each time. That counts with O_DIRECT; docs/adr/0007-file-lane.md
+ * says what it gains. They are plain memory otherwise, and where the kernel refuses to register
+ * them nothing else changes.
  */
 #ifndef RONDO_BUFFER_H
 #define RONDO_BUFFER_H

@@ -47,7 +47,7 @@ struct sys {
     /* 0, or -EBADF: it is not open. */
     int (*descriptor_check)(int fd);
     int (*open)(const char *path, int flags);
-    /* Entries of an open folder, struct dirent64 one behind the other: their bytes, 0 at its end. */
+    /* Entries of an open folder, each a struct dirent64: their bytes, 0 at its end. */
     int64_t (*directory_read)(int fd, void *ret_entries, size_t size);
     int (*truncate)(int fd, uint64_t size);
     uint64_t (*random)(void);

@@ -172,7 +172,7 @@ RONDO_PUBLIC int rondo_directory_list(rondo_loop *loop, const char *path,
     listing = sys.alloc(sizeof(*listing));
     if (!listing)
         return -ENOMEM;
-    (void)strcpy(listing->path, path);
+    memcpy(listing->path, path, strlen(path));
     listing->work.job.class = BLOCKING_OTHER;
     listing->work.can_be_lost = true;
     listing->work.run = list_run;

@@ -17,6 +17,8 @@ enum {
     LANE_AWAIT_SHARE = 4,
     LANE_AWAIT_MAX = 8,
     LANE_AWAIT_US = 20,
+    LANE_KERNEL_THREADS_PER_CPU = 4,
+    LANE_KERNEL_THREADS_MAX = 64,
 };
 
 /* The lane works without a table as well: a failure is not an error. */
@@ -161,6 +163,16 @@ static void pass(struct lane *lane)
     take_completions(lane);
 }
 
+/* Without limits the kernel starts threads for blocking file work by the hundred. */
+static void limit_workers(struct lane *lane)
+{
+    uint32_t count = sys.processor_count() * LANE_KERNEL_THREADS_PER_CPU;
+
+    ring_limit_workers(&lane->ring,
+                       count < LANE_KERNEL_THREADS_MAX ? count : LANE_KERNEL_THREADS_MAX,
+                       LANE_KERNEL_THREADS_MAX);
+}
+
 static void *lane_main(void *arg)
 {
     struct lane *lane = arg;
@@ -177,6 +189,8 @@ static void *lane_main(void *arg)
                                              lane->options.buffer_size);
     if (!lane->start_error && lane->options.buffers > 0)
         files_init(lane);
+    if (!lane->start_error && lane->options.buffers == 0)
+        limit_workers(lane);
     latch_set(&lane->set_up);
     latch_wait(&lane->go);
     if (lane->start_error || lane->given_up)
