@@ -4,9 +4,13 @@
 #include "files_support.h"
 
 #include <limits.h>
+#include <linux/capability.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 
 static char data[4096];
@@ -200,6 +204,91 @@ static void no_room(void **state)
     files_end();
 }
 
+/* ---- with less rights, and on small and odd filesystems: each in a process of its own ---- */
+
+static void without_rights(void *ctx)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct none[2] = {{0}};
+
+    (void)ctx;
+    files_begin();
+    rondo_loop_free(loop);
+    CHECK_EQUAL(syscall(SYS_capset, &header, none), 0);
+    loop = loop_begin(NULL);
+    file_close(file_open("closed", O_RDWR | O_CREAT, 0));
+    CHECK_EQUAL(mkdir(path_of("d"), 0500), 0);
+    CHECK_EQUAL(AWAIT(rondo_file_open(loop, path_of("closed"), O_RDONLY, 0, R)), -EACCES);
+    CHECK_EQUAL(AWAIT(rondo_file_open(loop, path_of("d/a"), O_RDWR | O_CREAT, 0600, R)), -EACCES);
+    CHECK_EQUAL(AWAIT(rondo_file_open_temporary(loop, path_of("d"), 0600, R)), -EACCES);
+    CHECK_EQUAL(AWAIT(rondo_path_mkdir(loop, path_of("d/a"), 0700, R)), -EACCES);
+    CHECK_EQUAL(AWAIT(rondo_path_rename(loop, path_of("closed"), path_of("d/a"), R)), -EACCES);
+    CHECK_EQUAL(chmod(path_of("d"), 0), 0);
+    CHECK_EQUAL(AWAIT(rondo_directory_list(loop, path_of("d"), R)), -EACCES);
+    CHECK_EQUAL(chmod(path_of("d"), 0700), 0);
+    files_end();
+}
+
+/* The loop is begun anew, so that its threads see what is mounted. */
+static bool begin_mounted(const char *type, const char *options)
+{
+    files_begin();
+    rondo_loop_free(loop);
+    bool is_mounted = unshare(CLONE_NEWNS) == 0 &&
+                      mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+                      mount("none", folder, type, 0, options) == 0;
+    if (!is_mounted)
+        printf("no %s can be mounted: not tested\n", type);
+    loop = loop_begin(NULL);
+    return is_mounted;
+}
+
+static void on_a_full_filesystem(void *ctx)
+{
+    static char much[300000];
+
+    (void)ctx;
+    if (begin_mounted("tmpfs", "size=128k")) {
+        struct rondo_file *file = file_open("a", O_RDWR | O_CREAT, 0600);
+        CHECK_EQUAL(AWAIT(rondo_file_write(file, much, sizeof(much), 0, R)), -ENOSPC);
+        CHECK_EQUAL(end.bytes, 131072);
+        CHECK_EQUAL(AWAIT(rondo_file_truncate(file, 0, R)), 0);
+        CHECK_EQUAL(AWAIT(rondo_file_allocate(file, 0, 0, 200000, R)), -ENOSPC);
+        file_close(file);
+        CHECK_EQUAL(umount2(folder, MNT_DETACH), 0);
+    }
+    files_end();
+}
+
+/* This one makes files, and has none without a name. */
+static void on_an_odd_filesystem(void *ctx)
+{
+    struct statx about;
+
+    (void)ctx;
+    if (begin_mounted("mqueue", NULL)) {
+        CHECK_EQUAL(open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600), -1);
+        CHECK_EQUAL(errno, EOPNOTSUPP);
+        CHECK_EQUAL(AWAIT(rondo_file_open_temporary(loop, folder, 0600, R)), 0);
+        struct rondo_file *file = end.object;
+        CHECK_EQUAL(AWAIT(rondo_file_stat(file, &about, R)), 0);
+        CHECK_EQUAL(about.stx_nlink, 0);
+        CHECK_EQUAL(AWAIT(rondo_directory_list(loop, folder, R)), 0);
+        rondo_directory_free(end.object);
+        file_close(file);
+        CHECK_EQUAL(umount2(folder, MNT_DETACH), 0);
+    }
+    files_end();
+}
+
+static void other_surroundings(void **state)
+{
+    (void)state;
+    run_in_child(without_rights, NULL);
+    run_in_child(on_a_full_filesystem, NULL);
+    run_in_child(on_an_odd_filesystem, NULL);
+}
+
 static void no_descriptors(void **state)
 {
     struct rlimit before;
@@ -248,6 +337,7 @@ int main(void)
         cmocka_unit_test(refused_by_the_filesystem),
         cmocka_unit_test(wrong_descriptors),
         cmocka_unit_test(no_room),
+        cmocka_unit_test(other_surroundings),
         cmocka_unit_test(no_descriptors),
         cmocka_unit_test(after_a_fork),
     };
