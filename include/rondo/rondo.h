@@ -7,7 +7,9 @@
 #ifndef RONDO_H
 #define RONDO_H
 
+#include "buffer.h"
 #include "error.h"
+#include "file.h"
 #include "loop.h"
 #include "op.h"
 #include "probe.h"

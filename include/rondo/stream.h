@@ -168,6 +168,19 @@ int rondo_stream_write_descriptors(rondo_stream *stream, const void *data, size_
                                    const int *descriptors, uint32_t count,
                                    const struct rondo_request *request);
 
+/* "To its end", as the size of a part of a file. */
+#define RONDO_FILE_REST UINT64_MAX
+
+/* Write @size bytes of @file from @offset on, in turn with all other writes, without copying them
+ * through the program. Any thread; does not suspend. The file stays open until done. The result's
+ * value is the count; -ENODATA: the file ended before, bytes tells where. When it fails or is
+ * cancelled half way the peer sees that part, and then what is written next.
+ * Returns what rondo_stream_write_all() returns, and -EINVAL for a part that ends beyond 2^63. The
+ * result may also be an error of reading the file: -EIO, -EINVAL (a kind of file that cannot be
+ * sent), -EBADF (not open for reading). Since 0.1. */
+int rondo_stream_write_file(rondo_stream *stream, struct rondo_file *file, uint64_t offset,
+                            uint64_t size, const struct rondo_request *request);
+
 /* Read 1 to @size bytes into @data, lent until done, as soon as some are there. Any thread; does
  * not suspend. Reads are served one after the other, in the order of the calls. The result's value
  * is the count, or 0 at the end of the stream.

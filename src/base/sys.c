@@ -7,6 +7,7 @@
 #include "check.h"
 #include "clock.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -16,7 +17,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/resource.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -59,6 +63,18 @@ static void *do_alloc_aligned(size_t size)
 static void do_release(void *memory)
 {
     free(memory);
+}
+
+static void *do_map(size_t size)
+{
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+static void do_unmap(void *memory, size_t size)
+{
+    (void)munmap(memory, size);
 }
 
 static int do_thread_create(pthread_t *ret_thread, void *(*body)(void *), void *arg)
@@ -169,6 +185,36 @@ static int do_descriptor_traits(int fd)
     return traits;
 }
 
+static int do_descriptor_check(int fd)
+{
+    return fcntl(fd, F_GETFD) < 0 ? -errno : 0;
+}
+
+static int do_open(const char *path, int flags)
+{
+    return result(open(path, flags));
+}
+
+static int64_t do_directory_read(int fd, void *ret_entries, size_t size)
+{
+    int64_t got = getdents64(fd, ret_entries, size);
+
+    return got < 0 ? -errno : got;
+}
+
+static int do_truncate(int fd, uint64_t size)
+{
+    return result(ftruncate(fd, (off_t)size));
+}
+
+static uint64_t do_random(void)
+{
+    uint64_t number = 0;
+
+    /* So few bytes are never given in part; without them the numbers only repeat. */
+    return getrandom(&number, sizeof(number), 0) == sizeof(number) ? number : 0;
+}
+
 static int do_socket(int family, int type, int protocol)
 {
     return result(socket(family, type, protocol));
@@ -221,6 +267,21 @@ static int64_t do_send(int fd, const void *data, size_t size, int flags)
     int64_t sent = send(fd, data, size, flags);
 
     return sent < 0 ? -errno : sent;
+}
+
+/* Whoever uses the descriptor meanwhile may get -EAGAIN, and has to be ready for it. */
+static int64_t do_send_file(int fd, int file, uint64_t offset, size_t size)
+{
+    off_t at = (off_t)offset;
+    int flags = fcntl(fd, F_GETFL);
+
+    if (flags >= 0 && !(flags & O_NONBLOCK))
+        (void)fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+    int64_t sent = sendfile(fd, file, &at, size);
+    int64_t value = sent < 0 ? -errno : sent;
+    if (flags >= 0 && !(flags & O_NONBLOCK))
+        (void)fcntl(fd, F_SETFL, flags);
+    return value;
 }
 
 static int do_ring_register(int fd, unsigned opcode, const void *arg, unsigned count)
@@ -276,6 +337,8 @@ struct sys sys = {
     .alloc_raw = do_alloc_raw,
     .alloc_aligned = do_alloc_aligned,
     .release = do_release,
+    .map = do_map,
+    .unmap = do_unmap,
     .thread_create = do_thread_create,
     .thread_id = do_thread_id,
     .thread_cpu_ns = do_thread_cpu_ns,
@@ -286,6 +349,11 @@ struct sys sys = {
     .event_ring = do_event_ring,
     .close = do_close,
     .descriptor_traits = do_descriptor_traits,
+    .descriptor_check = do_descriptor_check,
+    .open = do_open,
+    .directory_read = do_directory_read,
+    .truncate = do_truncate,
+    .random = do_random,
     .socket = do_socket,
     .bind = do_bind,
     .listen = do_listen,
@@ -295,6 +363,7 @@ struct sys sys = {
     .getsockname = do_getsockname,
     .getpeername = do_getpeername,
     .send = do_send,
+    .send_file = do_send_file,
     .ring_register = do_ring_register,
     .ring_setup = do_ring_setup,
     .call = do_call,

@@ -34,6 +34,9 @@ struct sys {
     /* The same, aligned to a cache line. */
     void *(*alloc_aligned)(size_t size);
     void (*release)(void *memory);
+    /* Zeroed whole pages, or NULL. Given back with unmap(). */
+    void *(*map)(size_t size);
+    void (*unmap)(void *memory, size_t size);
 
     int (*thread_create)(pthread_t *ret_thread, void *(*body)(void *), void *arg);
     /* The kernel's number of the calling thread. */
@@ -53,6 +56,13 @@ struct sys {
     int (*event_create)(void);
     int (*event_ring)(int fd);
     int (*close)(int fd);
+    /* 0, or -EBADF: it is not open. */
+    int (*descriptor_check)(int fd);
+    int (*open)(const char *path, int flags);
+    /* Entries of an open folder, each a struct dirent64: their bytes, 0 at its end. */
+    int64_t (*directory_read)(int fd, void *ret_entries, size_t size);
+    int (*truncate)(int fd, uint64_t size);
+    uint64_t (*random)(void);
 
     /* What a descriptor is, bits of enum sys_descriptor; or -EBADF. */
     int (*descriptor_traits)(int fd);
@@ -67,6 +77,8 @@ struct sys {
     int (*getsockname)(int fd, struct sockaddr *ret_address, socklen_t *size);
     int (*getpeername)(int fd, struct sockaddr *ret_address, socklen_t *size);
     int64_t (*send)(int fd, const void *data, size_t size, int flags);
+    /* sendfile(2) that never waits for room: bytes, or -EAGAIN. */
+    int64_t (*send_file)(int fd, int file, uint64_t offset, size_t size);
 
     /* io_uring_register(2), for what Debian 12's liburing declares and does not export. */
     int (*ring_register)(int fd, unsigned opcode, const void *arg, unsigned count);

@@ -140,6 +140,16 @@ static void request_run(struct lane *lane, struct lane_request *request);
 static void operation_drain(struct lane *lane, struct lane_handle *handle);
 static void operation_abort(struct lane *lane, struct lane_handle *handle);
 
+/* All but the state word, which a cancel with an old handle may look at. */
+static void clear(struct operation *operation)
+{
+    char *bytes = (char *)operation;
+    size_t behind = offsetof(struct operation, state) + sizeof(operation->state);
+
+    memset(bytes, 0, offsetof(struct operation, state));
+    memset(bytes + behind, 0, OPERATION_SIZE - behind);
+}
+
 int operation_create(const struct operation_kind *kind, struct hub *hub, struct lane *lane,
                      struct strand *strand, const struct rondo_request *request,
                      struct operation **ret_operation)
@@ -159,7 +169,7 @@ int operation_create(const struct operation_kind *kind, struct hub *hub, struct 
     }
     /* Relaxed: nobody else may touch a free node, and the inbox will publish it. */
     state = load_relaxed(&operation->state) & ~OPERATION_FLAGS;
-    memset((void *)operation, 0, OPERATION_SIZE);
+    clear(operation);
     operation->event.run = done_run;
     operation->request.run = request_run;
     operation->handle.drain = operation_drain;

@@ -17,6 +17,13 @@ static const struct op_kind poll_kind = {"send-poll", poll_complete};
 
 /* ---- what is queued ---- */
 
+/* @size bytes are not queued any more. */
+static void unqueue(struct rondo_stream *stream, const struct write *write, uint64_t size)
+{
+    if (!write->send && size > 0) /* Pairs with itself in stream_write_push(): only a sum. */
+        (void)sub_acq_rel(&stream->queued, size);
+}
+
 /* It ends with @sent bytes sent, whatever it was to send. */
 static void take_first(struct lane *lane, struct rondo_stream *stream, int result)
 {
@@ -24,8 +31,7 @@ static void take_first(struct lane *lane, struct rondo_stream *stream, int resul
     uint64_t sent = stream->sent_of_first < first->size ? stream->sent_of_first : first->size;
 
     stream->sent_of_first -= sent;
-    if (sent < first->size) /* Pairs with itself in stream_write_push(): only a sum. */
-        (void)sub_acq_rel(&stream->queued, first->size - sent);
+    unqueue(stream, first, first->size - sent);
     write_end(lane, first, sent, result);
 }
 
@@ -58,7 +64,7 @@ static void drop_cancelled(struct lane *lane, struct rondo_stream *stream)
             chain_append(&kept, node);
             continue;
         }
-        (void)sub_acq_rel(&stream->queued, write->size); /* Pairs as above. */
+        unqueue(stream, write, write->size);
         write_end(lane, write, 0, -ECANCELED);
     }
     stream->sending = kept;
@@ -96,7 +102,7 @@ static uint32_t gather(struct rondo_stream *stream, struct iovec *parts)
 
     for (struct node *node = stream->sending.first; node; node = node->next) {
         struct write *write = write_of(node);
-        if (node != stream->sending.first && write->has_control)
+        if (node != stream->sending.first && (write->has_control || write->send))
             break;
         for (uint32_t i = 0; i < write->part_count; i++) {
             struct iovec part = write->parts[i];
@@ -156,6 +162,11 @@ static void send_arm(struct lane *lane, struct rondo_stream *stream)
     struct write *first = write_of(stream->sending.first);
     bool with_control = first->has_control && stream->sent_of_first == 0;
 
+    if (unlikely(first->send)) {
+        stream->send_in_flight = true;
+        first->send(lane, first);
+        return;
+    }
     if (unlikely(can_avoid_copy(lane, stream))) {
         zero_copy_arm(lane, stream);
         return;
@@ -253,6 +264,21 @@ static void zero_copy_complete(struct lane *lane, void *owner, int32_t result, u
         result = -EINTR;
     }
     send_end(lane, stream, result);
+}
+
+void stream_sent_apart(struct lane *lane, struct write *write, uint64_t size, int result,
+                       bool is_over)
+{
+    struct rondo_stream *stream = write->stream;
+
+    stream->send_in_flight = false;
+    stream->sent_of_first += size;
+    count_add(&lane->sent_bytes, size);
+    if (is_over || (result && result != -EAGAIN))
+        take_first(lane, stream, result);
+    else if (result == -EAGAIN && !stream->broken && !stream->drops_writes)
+        poll_arm(lane, stream);
+    stream_advance(lane, stream);
 }
 
 void stream_send_advance(struct lane *lane, struct rondo_stream *stream)

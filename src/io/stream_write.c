@@ -37,7 +37,8 @@ int stream_write_enter(struct rondo_stream *stream, size_t size)
 
 void stream_write_push(struct rondo_stream *stream, struct write *write)
 {
-    (void)add_acq_rel(&stream->queued, write->size); /* Pairs with itself: a sum. */
+    if (!write->send)
+        (void)add_acq_rel(&stream->queued, write->size); /* Pairs with itself: a sum. */
     (void)inbox_push(&stream->writes, &write->event.node);
 }
 

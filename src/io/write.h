@@ -24,6 +24,9 @@ struct write {
     size_t size;
     uint64_t sent; /* lane: of it, when it is off the queue */
     struct iovec one;
+    /* Lane thread: send a part of it in a way of its own; NULL: from memory. Such a write does not
+     * count as queued bytes. It says how it went with stream_sent_apart(). */
+    void (*send)(struct lane *lane, struct write *write);
     /* Lane thread, once. It frees the write, or hands it on. */
     void (*end)(struct lane *lane, struct write *write);
     union {
@@ -59,6 +62,11 @@ void write_end(struct lane *lane, struct write *write, uint64_t sent, int result
 
 /* Lane thread: take it off its stream's queue as soon as the kernel lets go of it. */
 void stream_write_cancel(struct lane *lane, struct write *write);
+
+/* Lane thread: what came of write->send(): @size bytes were sent, and @result is 0, -EAGAIN (go on
+ * when the descriptor is ready), or why it ends: @is_over without an error. */
+void stream_sent_apart(struct lane *lane, struct write *write, uint64_t size, int result,
+                       bool is_over);
 
 /* Lane thread: a notification for it came. */
 void write_notified(struct lane *lane, struct write *write);

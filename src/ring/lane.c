@@ -12,7 +12,14 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LANE_FILES_MAX = 65536 };
+enum {
+    LANE_FILES_MAX = 65536,
+    LANE_AWAIT_SHARE = 4,
+    LANE_AWAIT_MAX = 8,
+    LANE_AWAIT_US = 20,
+    LANE_KERNEL_THREADS_PER_CPU = 4,
+    LANE_KERNEL_THREADS_MAX = 64,
+};
 
 /* The lane works without a table as well: a failure is not an error. */
 static void files_init(struct lane *lane)
@@ -123,6 +130,18 @@ static void take_completions(struct lane *lane)
     push_ready(lane);
 }
 
+/* Completions worth waking for. File work that the kernel does on threads of its own ends piece by
+ * piece: with many under way, a few are gathered, for LANE_AWAIT_US at most, rather than paying
+ * a wake-up of this thread, and one of a worker, for each. */
+static uint32_t wait_count(const struct lane *lane)
+{
+    uint32_t share = lane->ops.live_count / LANE_AWAIT_SHARE;
+
+    if (lane->options.buffers > 0 || share < 1)
+        return 1;
+    return share < LANE_AWAIT_MAX ? share : LANE_AWAIT_MAX;
+}
+
 static void pass(struct lane *lane)
 {
     bool asleep;
@@ -134,7 +153,7 @@ static void pass(struct lane *lane)
     refill_buffers(lane);
     push_ready(lane);
     asleep = fall_asleep(lane);
-    lane_enter(lane, asleep ? 1 : 0);
+    lane_enter(lane, asleep ? wait_count(lane) : 0);
     if (asleep) {
         inbox_awake(&lane->inbox);
         if (lane->starved.count > 0)
@@ -142,6 +161,16 @@ static void pass(struct lane *lane)
         count_add(&lane->wake_count, 1);
     }
     take_completions(lane);
+}
+
+/* Without limits the kernel starts threads for blocking file work by the hundred. */
+static void limit_workers(struct lane *lane)
+{
+    uint32_t count = sys.processor_count() * LANE_KERNEL_THREADS_PER_CPU;
+
+    ring_limit_workers(&lane->ring,
+                       count < LANE_KERNEL_THREADS_MAX ? count : LANE_KERNEL_THREADS_MAX,
+                       LANE_KERNEL_THREADS_MAX);
 }
 
 static void *lane_main(void *arg)
@@ -160,6 +189,8 @@ static void *lane_main(void *arg)
                                              lane->options.buffer_size);
     if (!lane->start_error && lane->options.buffers > 0)
         files_init(lane);
+    if (!lane->start_error && lane->options.buffers == 0)
+        limit_workers(lane);
     latch_set(&lane->set_up);
     latch_wait(&lane->go);
     if (lane->start_error || lane->given_up)
@@ -220,6 +251,7 @@ int lane_init(struct lane *lane, const struct lane_options *options)
     error = ring_init(&lane->ring, &ring_options);
     if (error)
         return error;
+    lane->ring.min_wait_us = options->buffers > 0 ? 0 : LANE_AWAIT_US;
     lane->reaped_capacity = 2 * LANE_REAP_COUNT;
     lane->reaped = sys.alloc(lane->reaped_capacity * sizeof(*lane->reaped));
     error = lane->reaped ? op_table_init(&lane->ops) : -ENOMEM;

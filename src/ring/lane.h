@@ -16,6 +16,7 @@
 #include "life.h"
 #include "op_table.h"
 #include "pool.h"
+#include "regions.h"
 #include "ring.h"
 #include "strand.h"
 
@@ -90,6 +91,7 @@ struct lane {
     struct ring ring;
     struct op_table ops;
     struct buffer_ring buffers;
+    struct regions regions;
     uint32_t *free_files; /* places in the ring's table of descriptors; NULL: there is none */
     uint32_t free_file_count;
     struct chain requests; /* taken from the inbox, in order */

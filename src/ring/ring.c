@@ -59,6 +59,7 @@ static int setup(struct ring *ring, const struct ring_options *options, uint32_t
     } else {
         ring->features_dropped |= RING_NO_IOWAIT;
     }
+    ring->has_min_wait = (params.features & IORING_FEAT_MIN_TIMEOUT) != 0;
     return 0;
 }
 
@@ -164,22 +165,41 @@ static void publish(struct io_uring_sq *sq)
     io_uring_smp_store_release(sq->ktail, sq->sqe_tail);
 }
 
-int ring_enter(struct ring *ring, uint32_t wait_count)
+static int enter(struct ring *ring, uint32_t wait_count)
 {
     struct io_uring *uring = &ring->uring;
-    int fd =
-        ring->enter_flags & IORING_ENTER_REGISTERED_RING ? uring->enter_ring_fd : uring->ring_fd;
+    unsigned fd = (unsigned)(ring->enter_flags & IORING_ENTER_REGISTERED_RING ? uring->enter_ring_fd
+                                                                              : uring->ring_fd);
+    unsigned flags = ring->enter_flags | IORING_ENTER_GETEVENTS;
+    /* Without a longest wait the shortest one would end in nothing. The member that liburing 2.3
+     * calls pad is the shortest, in microseconds. */
+    struct __kernel_timespec longest = {.tv_sec = INT32_MAX};
+    struct io_uring_getevents_arg wait = {.pad = ring->min_wait_us,
+                                          .ts = (uint64_t)(uintptr_t)&longest};
+
+    if (wait_count <= 1)
+        return io_uring_enter(fd, io_uring_sq_ready(uring), wait_count, flags, NULL);
+    if (!ring->has_min_wait || ring->min_wait_us == 0)
+        return io_uring_enter(fd, io_uring_sq_ready(uring), ring->min_wait_us ? 1 : wait_count,
+                              flags, NULL);
+    return io_uring_enter2(fd, io_uring_sq_ready(uring), wait_count, flags | IORING_ENTER_EXT_ARG,
+                           (sigset_t *)&wait, sizeof(wait));
+}
+
+int ring_enter(struct ring *ring, uint32_t wait_count)
+{
     int result;
 
-    publish(&uring->sq);
-    result = io_uring_enter((unsigned)fd, io_uring_sq_ready(uring), wait_count,
-                            ring->enter_flags | IORING_ENTER_GETEVENTS, NULL);
+    publish(&ring->uring.sq);
+    result = enter(ring, wait_count);
     switch (result) {
     case -EINTR:  /* A signal, a debugger: nothing was lost. */
     case -EAGAIN: /* No memory for a request. */
     case -ENOMEM:
     case -EBUSY: /* The completion ring is full. */
         return result;
+    case -ETIME: /* The shortest wait is over, and what ended it made no completion. */
+        return 0;
     default:
         /* Among the rest is -EBADR, a completion the kernel had to drop: exactly once is gone. */
         RONDO_ASSERT(result >= 0);
@@ -199,6 +219,27 @@ int ring_file_set(struct ring *ring, uint32_t slot, int fd)
     int result = io_uring_register_files_update(&ring->uring, slot, &fd, 1);
 
     return result < 0 ? result : 0;
+}
+
+bool ring_buffers_register(struct ring *ring, uint32_t count)
+{
+    return io_uring_register_buffers_sparse(&ring->uring, count) == 0;
+}
+
+int ring_buffer_set(struct ring *ring, uint32_t slot, void *memory, size_t size)
+{
+    struct iovec buffer = {memory, size};
+    int result = io_uring_register_buffers_update_tag(&ring->uring, slot, &buffer, NULL, 1);
+
+    return result < 0 ? result : 0;
+}
+
+void ring_limit_workers(struct ring *ring, uint32_t files, uint32_t others)
+{
+    unsigned limits[] = {files, others};
+
+    /* The kernel's own limits are only higher. */
+    (void)io_uring_register_iowq_max_workers(&ring->uring, limits);
 }
 
 uint32_t ring_reap(struct ring *ring, struct completion *ret_completions, uint32_t count)

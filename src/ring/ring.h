@@ -31,7 +31,9 @@ struct ring {
     uint32_t features;         /* enum ring_feature bits in use */
     uint32_t features_dropped; /* wanted, and refused by this kernel */
     uint32_t enter_flags;
-    bool disabled; /* until ring_enable() */
+    bool disabled;        /* until ring_enable() */
+    bool has_min_wait;    /* a wait can be cut short to one completion; Linux 6.12 */
+    uint32_t min_wait_us; /* where it is */
 };
 
 /* One completion, copied out of the ring. */
@@ -63,8 +65,9 @@ uint32_t ring_unsubmitted(struct ring *ring);
 /* Submissions that can still be filled. */
 uint32_t ring_room(struct ring *ring);
 
-/* Give the kernel what is filled, and wait until @wait_count completions are there. 0, -EINTR,
- * -EAGAIN or -ENOMEM (short of memory: try again), -EBUSY (take completions first). */
+/* Give the kernel what is filled, and wait until @wait_count completions are there; of more than
+ * one, one is enough once min_wait_us have passed. 0, -EINTR, -EAGAIN or -ENOMEM (short of memory:
+ * try again), -EBUSY (take completions first). */
 int ring_enter(struct ring *ring, uint32_t wait_count);
 
 /* A table of @count descriptors that operations name by their place, which saves the look-up of the
@@ -74,6 +77,15 @@ bool ring_files_register(struct ring *ring, uint32_t count);
 
 /* Put a descriptor into the table, or -1 to take it out. 0 or an error. */
 int ring_file_set(struct ring *ring, uint32_t slot, int fd);
+
+/* A table of @count pieces of memory that operations name by their place. False: not here. */
+bool ring_buffers_register(struct ring *ring, uint32_t count);
+
+/* Put memory into the table, or none (@size 0). 0 or an error. */
+int ring_buffer_set(struct ring *ring, uint32_t slot, void *memory, size_t size);
+
+/* The most threads the kernel runs for this ring's work that blocks: on files, and on all else. */
+void ring_limit_workers(struct ring *ring, uint32_t files, uint32_t others);
 
 /* Copy out up to @count completions; how many. */
 uint32_t ring_reap(struct ring *ring, struct completion *ret_completions, uint32_t count);

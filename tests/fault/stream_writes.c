@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -339,6 +340,85 @@ static void relays_end_by_cancel_and_by_a_dead_target(void **state)
     end();
 }
 
+/* ---- files ---- */
+
+/* A file with the bytes of make_bytes(). */
+static rondo_file *make_file(size_t size)
+{
+    char *bytes = make_bytes(size);
+    rondo_file *file;
+    int fd = memfd_create("stream_writes", MFD_CLOEXEC);
+
+    CHECK(fd >= 0);
+    CHECK_EQUAL(write(fd, bytes, size), size);
+    CHECK_EQUAL(rondo_file_adopt(loop, fd, &file), 0);
+    free(bytes);
+    return file;
+}
+
+static void a_file_goes_out_in_turn_with_other_writes(void **state)
+{
+    struct outcome ends[4] = {0};
+
+    (void)state;
+    begin();
+    rondo_file *file = make_file(LARGE);
+    char *bytes = make_bytes(1000);
+    CHECK_EQUAL(rondo_stream_write(stream, bytes, 1000), 0);
+    CHECK_EQUAL(rondo_stream_write_file(stream, file, 0, RONDO_FILE_REST, REQUEST(&ends[0])), 0);
+    CHECK_EQUAL(rondo_stream_write_all(stream, bytes, 500, REQUEST(&ends[1])), 0);
+    CHECK_EQUAL(rondo_stream_write_file(stream, file, 1234567, 4321, REQUEST(&ends[2])), 0);
+    CHECK_EQUAL(rondo_stream_write_file(stream, file, LARGE - 10, 11, REQUEST(&ends[3])), 0);
+    expect_stream(peer, 0, 1000);
+    expect_stream(peer, 0, LARGE);
+    expect_stream(peer, 0, 500);
+    expect_stream(peer, 1234567, 4321);
+    expect_stream(peer, LARGE - 10, 10);
+    EXPECT_END(&ends[0], LARGE);
+    EXPECT_END(&ends[1], 500);
+    EXPECT_END(&ends[2], 4321);
+    EXPECT_END(&ends[3], -ENODATA);
+    CHECK_EQUAL(ends[3].result.bytes, 10);
+    CHECK_EQUAL(rondo_file_close(file, NULL), 0);
+    end();
+    free(bytes);
+}
+
+static void file_writes_end_early(void **state)
+{
+    struct outcome ends[5] = {0};
+
+    (void)state;
+    begin();
+    rondo_file *file = make_file(LARGE);
+    CHECK_EQUAL(rondo_stream_write_file(stream, file, 0, 0, REQUEST(&ends[0])), -EINVAL);
+    CHECK_EQUAL(rondo_stream_write_file(stream, NULL, 0, 1, REQUEST(&ends[0])), -EINVAL);
+    CHECK_EQUAL(rondo_stream_write_file(stream, file, UINT64_MAX, 1, REQUEST(&ends[0])), -EINVAL);
+    CHECK_EQUAL(rondo_stream_write_file(stream, file, 0, UINT64_MAX - 1, REQUEST(&ends[0])),
+                -EINVAL);
+    /* The peer does not read: it stands still until it is cancelled, with the next behind it. */
+    CHECK_EQUAL(rondo_stream_write_file(stream, file, 0, LARGE, REQUEST(&ends[0])), 0);
+    CHECK_EQUAL(rondo_stream_write_file(stream, file, 0, LARGE,
+                                        REQUEST(&ends[1], .deadline_ns = rondo_now_ns() + 20 * MS)),
+                0);
+    EXPECT_END(&ends[1], -ETIMEDOUT);
+    CHECK_EQUAL(ends[1].result.bytes, 0);
+    CHECK_EQUAL(rondo_cancel(ends[0].handle), RONDO_CANCEL_IN_FLIGHT);
+    EXPECT_END(&ends[0], -ECANCELED);
+    CHECK(ends[0].result.bytes > 0 && ends[0].result.bytes < LARGE);
+    expect_stream(peer, 0, ends[0].result.bytes);
+    /* The peer goes. */
+    CHECK_EQUAL(rondo_stream_write_file(stream, file, 0, LARGE, REQUEST(&ends[2])), 0);
+    expect_stream(peer, 0, 10000);
+    close(peer);
+    WAIT_UNTIL(atomic_load(&ends[2].count) > 0, 5000);
+    CHECK(ends[2].result.value == -EPIPE || ends[2].result.value == -ECONNRESET);
+    WAIT_UNTIL(loop_stats(loop).connections == 0, 5000);
+    (void)rondo_stream_close(stream);
+    CHECK_EQUAL(rondo_file_close(file, NULL), 0);
+    end_loop();
+}
+
 /* ---- sending without copying ---- */
 
 static void large_lent_writes_come_back_when_the_kernel_is_done(void **state)
@@ -389,6 +469,8 @@ int main(void)
         cmocka_unit_test(descriptors_travel_with_their_bytes),
         cmocka_unit_test(a_relay_moves_all_and_waits_for_the_slow_side),
         cmocka_unit_test(relays_end_by_cancel_and_by_a_dead_target),
+        cmocka_unit_test(a_file_goes_out_in_turn_with_other_writes),
+        cmocka_unit_test(file_writes_end_early),
         cmocka_unit_test(large_lent_writes_come_back_when_the_kernel_is_done),
     };
 
