@@ -1,5 +1,5 @@
-/* Files when memory runs out: every call says -ENOMEM at whichever allocation fails, leaves nothing
- * behind, and works once there is memory again; and directories that cannot be read to their end. */
+/* Files when memory runs out: each call says -ENOMEM at whichever allocation fails, leaves nothing
+ * behind, and works once there is memory again; and folders that cannot be read to their end. */
 #include "needs_ring.h"
 
 #include "rondo/rondo.h"
