@@ -75,12 +75,27 @@ struct rondo_loop_options {
     /* Threads of the pool for rondo_run_blocking(), name look-ups and the like, started as needed:
      * 1 to 1024. Look-ups take at most half of them. */
     uint32_t blocking_threads;
+    /* Lent writes of so many bytes or more are sent without copying where the kernel can do that: 4
+     * KiB to UINT64_MAX, which is never. A connection where the kernel copies all the same, as on
+     * loopback, is not tried again. */
+    uint64_t zero_copy_size;
+    /* Overload: ready work that waits longer than this, with all max_workers at work, is too late:
+     * 1 ms to 10 s; 0: never. */
+    uint64_t overload_target_ns;
+    /* How long that goes on until the loop is overloaded, and how long the wait stays at half of
+     * the target or less until it is so no more: 1 ms to 10 s. While overloaded, accepting pauses,
+     * and receiving for the streams with the most undelivered buffers. */
+    uint64_t overload_after_ns;
+    /* When descriptors run out, who connects waits in the backlog. When nobody could be accepted
+     * for this long, those who wait are told so by a close: up to 1 hour; 0: never. */
+    uint64_t shed_after_ns;
 };
 
 #define RONDO_LOOP_OPTIONS_INIT                                                                    \
     {                                                                                              \
         sizeof(struct rondo_loop_options), "loop", RONDO_AUTO, RONDO_AUTO, 1, 2000000, 2000000000, \
-            0, 4096, 16384, 8192, 4096, RONDO_AUTO, 67108864, 64                                   \
+            0, 4096, 16384, 8192, 4096, RONDO_AUTO, 67108864, 64, 65536, 50000000, 100000000,      \
+            5000000000                                                                             \
     }
 
 /* Create a loop that is not running yet. Any thread; does not suspend.
@@ -171,14 +186,24 @@ struct rondo_loop_stats {
     uint64_t connections_total; /* streams ever accepted */
     uint64_t bytes_received;
     uint64_t bytes_sent;
-    uint64_t setup_flags_dropped; /* ring features wanted that this kernel refused: bits in the
+    uint64_t setup_flags_dropped;     /* ring features wanted that this kernel refused: bits in the
                                      order of docs/tuning.md */
+    uint64_t zero_copy_sends;         /* sends without copying */
+    uint64_t zero_copy_copied;        /* of them, those that the kernel copied after all */
+    uint64_t blocking_threads;        /* threads of the blocking pool alive now */
+    uint64_t overloads;               /* times ready work waited too long */
+    uint64_t overloaded;              /* it does so now: 0 or 1 */
+    uint64_t ready_age_ns;            /* the oldest ready work waits so long, when last measured */
+    uint64_t ready_age_max_ns;        /* the most that was ever measured */
+    uint64_t accepts_paused_overload; /* times accepting paused for overload */
+    uint64_t reads_paused_overload;   /* times a stream stopped reading for overload */
+    uint64_t connections_shed; /* closed unseen: no descriptor for them, shed_after_ns long */
 };
 
 #define RONDO_LOOP_STATS_INIT                                                                     \
     {                                                                                             \
         sizeof(struct rondo_loop_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
-            0, 0, 0, 0, 0, 0                                                                      \
+            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0                                        \
     }
 
 /* Read the numbers of a loop. Any thread; does not suspend. @stats starts as

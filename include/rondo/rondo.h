@@ -12,6 +12,7 @@
 #include "file.h"
 #include "loop.h"
 #include "op.h"
+#include "probe.h"
 #include "strand.h"
 #include "stream.h"
 #include "timer.h"

@@ -1,19 +1,24 @@
-/* TCP listeners and streams.
+/* Listeners, and streams of bytes: TCP and Unix sockets, pipes, terminals.
  *
  * Callbacks of one stream run in the order the kernel reported, one at a time, and never after its
  * closed callback. Every function here may be called from any thread, and from any callback.
  *
- * Life of a stream: the listener's accepted callback gets it; rondo_stream_start() gives it its
- * handlers and begins reading; it ends with exactly one closed callback, after which the pointer is
- * invalid unless rondo_stream_ref() keeps it.
+ * A stream comes from a listener's accepted callback, from a connect, or from a descriptor. It is
+ * yours, and read in one of two ways. rondo_stream_start() gives it handlers and pushes what
+ * arrives to them; it ends with exactly one closed callback, after which the pointer is invalid
+ * unless rondo_stream_ref() keeps it. Read operations pull instead: each takes what it needs into
+ * memory of yours, and tells errors; then the pointer is valid until you close, finish or abort it,
+ * or free the loop. Writing is the same for both.
  */
 #ifndef RONDO_STREAM_H
 #define RONDO_STREAM_H
 
 #include <stdbool.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #include "loop.h"
+#include "op.h"
 #include "strand.h"
 
 #ifdef __cplusplus
@@ -85,6 +90,13 @@ int rondo_listener_address(const rondo_listener *listener, struct sockaddr_stora
  * Returns 0, -EINVAL, -EALREADY (closing already). Since 0.1. */
 int rondo_listener_close(rondo_listener *listener);
 
+/* A stream on a descriptor that is open: a connected socket, a pipe or FIFO, a terminal or another
+ * character device, also one that is open for reading or for writing only. Any thread; does not
+ * suspend. On success @fd belongs to the stream.
+ * Returns 0, or with a rondo_error_text(): -EINVAL, -EBADF, -EISDIR, -ENOMEM (or the loop has
+ * stopped), -ECHILD. Since 0.1. */
+int rondo_stream_open(rondo_loop *loop, int fd, rondo_stream **ret_stream);
+
 /* What a stream tells its user. Members may be NULL, except read. */
 struct rondo_stream_handlers {
     size_t size;
@@ -106,10 +118,11 @@ struct rondo_stream_handlers {
  * memory is yours again. */
 typedef void rondo_written_fn(rondo_stream *stream, int result, void *ctx);
 
-/* Give an accepted stream its handlers and begin to read. Any thread; does not suspend. @handlers
+/* Give a stream its handlers and begin to read. Any thread; does not suspend. @handlers
  * and @ctx must stay valid until the closed callback, which follows a success exactly once; after
  * an error nothing follows.
- * Returns 0, -EINVAL, -EALREADY (started before), -EBADF (closed or closing). Since 0.1. */
+ * Returns 0, -EINVAL, -EALREADY (started before, or read operations are used), -EBADF (closed or
+ * closing). Since 0.1. */
 int rondo_stream_start(rondo_stream *stream, const struct rondo_stream_handlers *handlers,
                        void *ctx);
 
@@ -133,6 +146,66 @@ int rondo_stream_write(rondo_stream *stream, const void *data, size_t size);
 int rondo_stream_write_lent(rondo_stream *stream, const void *data, size_t size,
                             rondo_written_fn *written, void *ctx);
 
+/* Write all of @data, lent until done, in its turn after all that was written before. Any thread;
+ * does not suspend. The result's value is @size. Cancelled or past its deadline it is taken off the
+ * queue; when the kernel had a part of it already, bytes tells how much: the peer sees that part,
+ * and then what is written next.
+ * Returns what rondo_stream_write() and operations in general return. The result may also be what
+ * closed the stream, such as -ECONNRESET or -EPIPE. Since 0.1. */
+int rondo_stream_write_all(rondo_stream *stream, const void *data, size_t size,
+                           const struct rondo_request *request);
+
+/* The same for 1 to 1024 pieces of memory in a row, none empty; the array is lent, too. Any thread;
+ * does not suspend. Returns what rondo_stream_write_all() returns. Since 0.1. */
+int rondo_stream_writev(rondo_stream *stream, const struct iovec *parts, uint32_t count,
+                        const struct rondo_request *request);
+
+/* The same on a Unix socket, with 1 to 16 descriptors that go with the first byte. They must stay
+ * open until done. Any thread; does not suspend. Returns what rondo_stream_write_all() returns, and
+ * -ENOTSOCK; the result may be -EBADF (one of them is closed) or -EINVAL (not a Unix socket), which
+ * closes the stream. Since 0.1. */
+int rondo_stream_write_descriptors(rondo_stream *stream, const void *data, size_t size,
+                                   const int *descriptors, uint32_t count,
+                                   const struct rondo_request *request);
+
+/* Read 1 to @size bytes into @data, lent until done, as soon as some are there. Any thread; does
+ * not suspend. Reads are served one after the other, in the order of the calls. The result's value
+ * is the count, or 0 at the end of the stream.
+ * Returns 0, -EINVAL, -EALREADY (the stream is started), -EBADF (closed or closing), -ENOMEM,
+ * -ESHUTDOWN (the loop has stopped). The result may also be what closed the stream, such as
+ * -ECONNRESET, or -EBADF (not open for reading). Since 0.1. */
+int rondo_stream_read(rondo_stream *stream, void *data, size_t size,
+                      const struct rondo_request *request);
+
+/* Read until @size bytes are there. Any thread; does not suspend. Returns what rondo_stream_read()
+ * returns. The result's value is @size, or -ENODATA: the stream ended before; bytes tells after how
+ * many, as it does when it is cancelled. Since 0.1. */
+int rondo_stream_read_exactly(rondo_stream *stream, void *data, size_t size,
+                              const struct rondo_request *request);
+
+/* Read until the bytes in @data end with @delimiter, lent until done. Any thread; does not suspend.
+ * What arrived beyond it is kept for the next read. The result's value is the count, the delimiter
+ * included; -EMSGSIZE: it is not among the first @size bytes, which are in @data; -ENODATA: the
+ * stream ended before it. Returns what rondo_stream_read() returns. Since 0.1. */
+int rondo_stream_read_until(rondo_stream *stream, const void *delimiter, size_t delimiter_size,
+                            void *data, size_t size, const struct rondo_request *request);
+
+/* rondo_stream_read() on a Unix socket that also takes up to *count (1 to 16) descriptors into
+ * @descriptors; when done, *count is how many. They are close-on-exec, and yours. Other reads drop
+ * descriptors that arrive with their bytes. Any thread; does not suspend. Returns what
+ * rondo_stream_read() returns, and -ENOTSOCK. The result's value may be -EMSGSIZE: more arrived,
+ * and all were closed. Since 0.1. */
+int rondo_stream_read_descriptors(rondo_stream *stream, void *data, size_t size, int *descriptors,
+                                  uint32_t *count, const struct rondo_request *request);
+
+/* Pass on to @to all that arrives at @from, until its end, in turn with other reads of it. The
+ * bytes are not copied and run no callback; when @to is slow, @from is not read. Any thread; does
+ * not suspend. Both streams belong to one loop. The result's value is 0 at the end of @from, which
+ * is not passed on: see rondo_stream_shutdown(). Its bytes are those that were queued on @to.
+ * Returns what rondo_stream_read() returns. The result may also be -EBADF or -EPIPE: @to cannot be
+ * written to any more. Since 0.1. */
+int rondo_stream_relay(rondo_stream *from, rondo_stream *to, const struct rondo_request *request);
+
 /* Bytes accepted for writing that the kernel has not taken yet. Any thread; does not suspend.
  * Since 0.1. */
 size_t rondo_stream_write_queued(const rondo_stream *stream);
@@ -142,13 +215,20 @@ size_t rondo_stream_write_queued(const rondo_stream *stream);
 int rondo_stream_set_watermarks(rondo_stream *stream, size_t low, size_t high);
 
 /* Half close: the peer sees the end after all that was written. Reading goes on. Any thread; does
- * not suspend. Returns 0, -EINVAL, -EALREADY, -EBADF (closed or closing). Since 0.1. */
+ * not suspend. Where the descriptor is no socket, writing is only refused from then on.
+ * Returns 0, -EINVAL, -EALREADY, -EBADF (closed or closing). Since 0.1. */
 int rondo_stream_shutdown(rondo_stream *stream);
 
 /* Close when all that was written is with the kernel; the closed callback follows. What arrives
  * meanwhile is dropped. Any thread; does not suspend. A peer that never reads can hold this up: see
  * rondo_stream_abort(). Returns 0, -EINVAL, -EALREADY. Since 0.1. */
 int rondo_stream_close(rondo_stream *stream);
+
+/* rondo_stream_close() that tells when the stream is closed. Any thread; does not suspend. When it
+ * is cancelled or its deadline comes, the stream is aborted. The result's value is 0, or the error
+ * that closed the stream before all was written; -ECANCELED and -ETIMEDOUT: it was aborted.
+ * Returns 0, -EINVAL, -EALREADY (closed or closing), -ENOMEM, -ESHUTDOWN. Since 0.1. */
+int rondo_stream_finish(rondo_stream *stream, const struct rondo_request *request);
 
 /* Close now: what is queued is dropped, the peer sees a reset. Any thread, also after
  * rondo_stream_close(); does not suspend. Returns 0, -EINVAL, -EALREADY (aborted already).

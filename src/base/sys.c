@@ -20,6 +20,7 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -160,11 +161,6 @@ static int do_close(int fd)
     return result(close(fd));
 }
 
-static int do_descriptor_check(int fd)
-{
-    return fcntl(fd, F_GETFD) < 0 ? -errno : 0;
-}
-
 static int do_open(const char *path, int flags)
 {
     return result(open(path, flags));
@@ -190,6 +186,29 @@ static uint64_t do_random(void)
     return getrandom(&number, sizeof(number), 0) == sizeof(number) ? number : 0;
 }
 
+static int do_descriptor_traits(int fd)
+{
+    struct stat status;
+    int mode = fcntl(fd, F_GETFL);
+    int traits = 0;
+
+    if (mode < 0 || fstat(fd, &status) < 0)
+        return -errno;
+    if ((mode & O_ACCMODE) != O_WRONLY)
+        traits |= SYS_READABLE;
+    if ((mode & O_ACCMODE) != O_RDONLY)
+        traits |= SYS_WRITABLE;
+    if (S_ISSOCK(status.st_mode))
+        traits |= SYS_SOCKET;
+    else if (S_ISDIR(status.st_mode))
+        traits |= SYS_DIRECTORY;
+    else if (S_ISREG(status.st_mode))
+        traits |= SYS_REGULAR;
+    else if (S_ISCHR(status.st_mode) && isatty(fd))
+        traits |= SYS_TERMINAL;
+    return traits;
+}
+
 static int do_socket(int family, int type, int protocol)
 {
     return result(socket(family, type, protocol));
@@ -203,6 +222,18 @@ static int do_bind(int fd, const struct sockaddr *address, socklen_t size)
 static int do_listen(int fd, int backlog)
 {
     return result(listen(fd, backlog));
+}
+
+static int do_accept_now(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    /* The operations of a ring need a listener that blocks. */
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0)
+        return -errno;
+    int accepted = result(accept4(fd, NULL, NULL, SOCK_CLOEXEC));
+    (void)fcntl(fd, F_SETFL, flags);
+    return accepted;
 }
 
 static int do_setsockopt(int fd, int level, int name, const void *value, socklen_t size)
@@ -235,6 +266,31 @@ static int64_t do_send(int fd, const void *data, size_t size, int flags)
 static int do_ring_register(int fd, unsigned opcode, const void *arg, unsigned count)
 {
     return result(syscall(SYS_io_uring_register, fd, opcode, arg, count));
+}
+
+static int do_ring_setup(unsigned count, struct io_uring_params *params)
+{
+    return result(syscall(SYS_io_uring_setup, count, params));
+}
+
+static int64_t do_call(long number, const long arguments[6])
+{
+    long value = syscall(number, arguments[0], arguments[1], arguments[2], arguments[3],
+                         arguments[4], arguments[5]);
+
+    return value == -1 ? -errno : value;
+}
+
+static int do_process_create(bool apart, void (*body)(void *arg), void *arg)
+{
+    /* ThreadSanitizer makes a fork of a vfork: then the child has a copy all the same. */
+    pid_t child = apart ? _Fork() : vfork();
+
+    if (child == 0) {
+        body(arg);
+        _exit(127);
+    }
+    return result(child);
 }
 
 static uint32_t do_processor_count(void)
@@ -271,20 +327,24 @@ struct sys sys = {
     .event_create = do_event_create,
     .event_ring = do_event_ring,
     .close = do_close,
-    .descriptor_check = do_descriptor_check,
     .open = do_open,
     .directory_read = do_directory_read,
     .truncate = do_truncate,
     .random = do_random,
+    .descriptor_traits = do_descriptor_traits,
     .socket = do_socket,
     .bind = do_bind,
     .listen = do_listen,
+    .accept_now = do_accept_now,
     .setsockopt = do_setsockopt,
     .getsockopt = do_getsockopt,
     .getsockname = do_getsockname,
     .getpeername = do_getpeername,
     .send = do_send,
     .ring_register = do_ring_register,
+    .ring_setup = do_ring_setup,
+    .call = do_call,
+    .process_create = do_process_create,
     .processor_count = do_processor_count,
     .descriptor_limit = do_descriptor_limit,
 };

@@ -8,9 +8,21 @@
 #define RONDO_BASE_SYS_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
+
+enum sys_descriptor {
+    SYS_SOCKET = 1 << 0,
+    SYS_TERMINAL = 1 << 1,
+    SYS_READABLE = 1 << 2, /* opened for reading */
+    SYS_WRITABLE = 1 << 3,
+    SYS_DIRECTORY = 1 << 4,
+    SYS_REGULAR = 1 << 5,
+};
+
+struct io_uring_params;
 
 struct sys {
     uint64_t (*clock_now_ns)(void);
@@ -44,17 +56,20 @@ struct sys {
     int (*event_create)(void);
     int (*event_ring)(int fd);
     int (*close)(int fd);
-    /* 0, or -EBADF: it is not open. */
-    int (*descriptor_check)(int fd);
     int (*open)(const char *path, int flags);
     /* Entries of an open folder, each a struct dirent64: their bytes, 0 at its end. */
     int64_t (*directory_read)(int fd, void *ret_entries, size_t size);
     int (*truncate)(int fd, uint64_t size);
     uint64_t (*random)(void);
 
+    /* What a descriptor is, bits of enum sys_descriptor; or -EBADF. */
+    int (*descriptor_traits)(int fd);
+
     int (*socket)(int family, int type, int protocol);
     int (*bind)(int fd, const struct sockaddr *address, socklen_t size);
     int (*listen)(int fd, int backlog);
+    /* A connection that waits at a listener, or -EAGAIN: it never blocks. */
+    int (*accept_now)(int fd);
     int (*setsockopt)(int fd, int level, int name, const void *value, socklen_t size);
     int (*getsockopt)(int fd, int level, int name, void *ret_value, socklen_t *size);
     int (*getsockname)(int fd, struct sockaddr *ret_address, socklen_t *size);
@@ -63,6 +78,18 @@ struct sys {
 
     /* io_uring_register(2), for what Debian 12's liburing declares and does not export. */
     int (*ring_register)(int fd, unsigned opcode, const void *arg, unsigned count);
+    /* io_uring_setup(2): a descriptor, without its memory mapped. */
+    int (*ring_setup)(unsigned count, struct io_uring_params *params);
+
+    /* Any other system call, by its number and with up to six arguments. For those that have one
+     * caller, and for the child of a spawn, which may use nothing else. See sys_call(). */
+    int64_t (*call)(long number, const long arguments[6]);
+
+    /* A child process that runs @body, which may use sys_call() and nothing else, and does not
+     * return. It borrows the memory of this process while the calling thread waits, until it has
+     * executed a program or ended; with @apart it has a copy and nobody waits. No fork handlers
+     * run. The number of the child. */
+    int (*process_create)(bool apart, void (*body)(void *arg), void *arg);
 
     uint32_t (*processor_count)(void);
     /* The soft limit of open descriptors. */
@@ -70,5 +97,8 @@ struct sys {
 };
 
 extern struct sys sys;
+
+/* sys_call(SYS_dup3, from, to, O_CLOEXEC): pointers are cast to long, what is left out is zero. */
+#define sys_call(number, ...) sys.call((number), (const long[6]){__VA_ARGS__})
 
 #endif

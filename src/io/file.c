@@ -161,8 +161,8 @@ RONDO_PUBLIC int rondo_file_adopt(rondo_loop *loop, int fd, rondo_file **ret_fil
 
     if (error || !ret_file)
         return error ? error : -EINVAL;
-    error = sys.descriptor_check(fd);
-    if (error)
+    error = sys.descriptor_traits(fd);
+    if (error < 0)
         return error;
     file = file_create(hub);
     if (!file)

@@ -103,6 +103,14 @@ static void handle_abort(struct lane *lane, struct lane_handle *list)
     handle_advance(lane, handle);
 }
 
+static void handle_overload(struct lane *lane, struct lane_handle *list)
+{
+    struct handle *handle = container_of(list, struct handle, list);
+
+    handle->kind->overload(lane, handle);
+    handle_advance(lane, handle);
+}
+
 static void request_run(struct lane *lane, struct lane_request *request)
 {
     struct handle *handle = container_of(request, struct handle, request);
@@ -133,6 +141,7 @@ bool handle_init(struct handle *handle, const struct handle_kind *kind, struct l
     handle->request.run = request_run;
     handle->list.drain = handle_drain;
     handle->list.abort = handle_abort;
+    handle->list.overload = kind->overload ? handle_overload : NULL;
     handle->closed_event.run = closed_run;
     store_relaxed(&handle->flags, HANDLE_QUEUED); /* Relaxed: the inbox publishes it. */
     return true;

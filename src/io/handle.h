@@ -36,6 +36,9 @@ struct handle_kind {
     bool (*quiesce)(struct lane *lane, struct handle *handle);
     /* Lane thread: the loop drains. NULL: it is closed. */
     void (*drain)(struct lane *lane, struct handle *handle);
+    /* Lane thread: the loop became overloaded, see lane.h; it advances next. NULL: it need not
+     * know. */
+    void (*overload)(struct lane *lane, struct handle *handle);
     /* Worker: tell the user. The last event. */
     void (*closed)(struct handle *handle);
     /* Worker or any thread that drops the last reference: free it. */

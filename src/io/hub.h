@@ -23,7 +23,10 @@ struct hub {
     struct scheduler *scheduler;
     struct blocking *blocking;
     uint64_t write_queue_max;
+    uint64_t shed_after_ns;
     _Atomic uint32_t next_lane;
+    struct lock orphans_lock;
+    struct lane_handle orphans; /* streams that are closed and that their users still have */
 };
 
 static inline bool hub_is_forked(const struct hub *hub)
@@ -39,6 +42,23 @@ static inline int hub_of(rondo_loop *loop, struct hub **ret_hub)
     if (!loop)
         return -EINVAL;
     return hub_is_forked(*ret_hub) ? -ECHILD : 0;
+}
+
+/* The loop is freed: what users still have of it goes too. */
+void hub_free_orphans(struct hub *hub);
+
+static inline void hub_orphan_add(struct hub *hub, struct lane_handle *handle)
+{
+    lock_acquire(&hub->orphans_lock);
+    list_append(&hub->orphans, handle);
+    lock_release(&hub->orphans_lock);
+}
+
+static inline void hub_orphan_remove(struct hub *hub, struct lane_handle *handle)
+{
+    lock_acquire(&hub->orphans_lock);
+    list_remove(handle);
+    lock_release(&hub->orphans_lock);
 }
 
 /* Lanes take new handles in turn. */

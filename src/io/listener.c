@@ -100,6 +100,7 @@ static int open_listener(struct hub *hub, int fd, const struct rondo_listener_op
         return error_set(-ESHUTDOWN, "the loop is stopping");
     }
     listener->hub = hub;
+    listener->reserve = sys.event_create();
     listener->nodelay = options->nodelay;
     listener->backlog = options->backlog;
     listener->handlers = handlers;

@@ -9,6 +9,8 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
+enum { LISTENER_SHED_MAX = 64 }; /* connections closed unseen at a time */
+
 static void accept_complete(struct lane *lane, void *owner, int32_t result, uint32_t flags);
 
 static const struct op_kind accept_kind = {"accept", accept_complete};
@@ -56,6 +58,46 @@ static void pause_accept(struct lane *lane, struct rondo_listener *listener)
     lane_pause_accept(lane, &listener->paused);
 }
 
+static void reserve_take(struct rondo_listener *listener)
+{
+    if (listener->reserve < 0)
+        listener->reserve = sys.event_create();
+}
+
+static void reserve_drop(struct rondo_listener *listener)
+{
+    if (listener->reserve >= 0)
+        (void)sys.close(listener->reserve);
+    listener->reserve = -1;
+}
+
+/* Those who wait get an end instead of silence. */
+static void shed(struct lane *lane, struct rondo_listener *listener)
+{
+    reserve_drop(listener);
+    for (uint32_t i = 0; i < LISTENER_SHED_MAX; i++) {
+        int fd = sys.accept_now(listener->handle.fd);
+        if (fd < 0)
+            break; /* Nobody waits, or another thread took the descriptor. */
+        (void)sys.close(fd);
+        count_add(&lane->shed_count, 1);
+    }
+    reserve_take(listener);
+}
+
+/* No descriptor is left: the connection waits in the kernel's backlog. */
+static void exhausted(struct lane *lane, struct rondo_listener *listener)
+{
+    uint64_t shed_after_ns = listener->hub->shed_after_ns;
+    uint64_t now_ns = clock_now_ns();
+
+    if (listener->exhausted_ns == 0)
+        listener->exhausted_ns = now_ns;
+    if (shed_after_ns > 0 && now_ns - listener->exhausted_ns >= shed_after_ns)
+        shed(lane, listener);
+    pause_accept(lane, listener);
+}
+
 void listener_paused_run(struct lane *lane, struct lane_request *request)
 {
     struct rondo_listener *listener = container_of(request, struct rondo_listener, paused);
@@ -80,6 +122,8 @@ static void accept_one(struct lane *lane, struct rondo_listener *listener, int f
             pause_accept(lane, listener);
         return;
     }
+    listener->exhausted_ns = 0;
+    reserve_take(listener);
     if (listener->nodelay)
         (void)sys.setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     strand_ref(&stream->strand); /* The user may close it before accepted_run() has ended. */
@@ -111,9 +155,11 @@ static void accept_complete(struct lane *lane, void *owner, int32_t result, uint
     case -EOPNOTSUPP:
     case -ENETUNREACH:
         break;
-    case -EMFILE: /* Exhausted: the connection waits in the kernel's backlog. */
+    case -EMFILE:
     case -ENFILE:
-    case -ENOBUFS:
+        exhausted(lane, listener);
+        break;
+    case -ENOBUFS: /* As above, but closing one would not help. */
     case -ENOMEM:
         pause_accept(lane, listener);
         break;
@@ -156,12 +202,18 @@ static void listener_advance(struct lane *lane, struct handle *handle)
 {
     struct rondo_listener *listener = listener_of(handle);
 
-    if (room(listener) == 0) {
+    if (lane->overloaded || room(listener) == 0) {
         cancel_accept(lane, listener);
         pause_accept(lane, listener);
     } else if (!listener->accepting && !listener->is_paused) {
         accept_arm(lane, listener);
     }
+}
+
+static void listener_overload(struct lane *lane, struct handle *handle)
+{
+    (void)lane;
+    listener_of(handle)->exhausted_ns = 0; /* If nobody is accepted now, it is for overload. */
 }
 
 static bool listener_quiesce(struct lane *lane, struct handle *handle)
@@ -173,6 +225,7 @@ static bool listener_quiesce(struct lane *lane, struct handle *handle)
         listener->is_paused = false;
     }
     cancel_accept(lane, listener);
+    reserve_drop(listener);
     return !listener->accepting;
 }
 
@@ -180,6 +233,7 @@ const struct handle_kind listener_kind = {
     .name = "listener",
     .advance = listener_advance,
     .quiesce = listener_quiesce,
+    .overload = listener_overload,
     .closed = listener_closed,
     .destroy = listener_destroy,
 };

@@ -68,7 +68,7 @@ struct operation {
 };
 
 /* Operations of all kinds share one slab: a kind's own struct begins with struct operation. */
-enum { OPERATION_SIZE = 384 };
+enum { OPERATION_SIZE = 512 };
 
 /* Any thread: a new operation on @lane, not begun, whose rest is zero. @strand: of the handle it
  * works on, or NULL. 0, -EINVAL (the request), -ENOMEM, -ESHUTDOWN. */

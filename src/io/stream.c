@@ -4,11 +4,7 @@
  */
 #include "stream.h"
 
-#include "write.h"
-
-#include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
+#include "operation.h"
 
 enum { STREAM_LOW = 64 * 1024, STREAM_HIGH = 256 * 1024 };
 
@@ -49,20 +45,30 @@ static void draining_run(struct runnable *runnable)
 static void closed_run(struct runnable *runnable)
 {
     struct rondo_stream *stream = container_of(runnable, struct rondo_stream, closed_event);
-    /* Pairs with the exchange in rondo_stream_start(): either this sees the handlers, or that
-     * start is refused. */
-    uint32_t old = or_acq_rel(&stream->flags, STREAM_TOLD);
 
+    hub_orphan_add(stream_hub(stream), &stream->handle);
+    /* Pairs with the exchanges in rondo_stream_start(), which is refused or has set the handlers,
+     * and in user_closes(), of which one side drops the orphan. */
+    uint32_t old = or_acq_rel(&stream->flags, STREAM_TOLD);
+    if (!(old & (STREAM_STARTED | STREAM_CLOSE | STREAM_ABORT)))
+        return; /* The user still has it. */
+    hub_orphan_remove(stream_hub(stream), &stream->handle);
     if ((old & STREAM_STARTED) && stream->handlers->closed)
         stream->handlers->closed(stream, stream->error, stream->ctx);
     strand_unref(&stream->strand);
+}
+
+void stream_free_orphan(struct lane_handle *handle)
+{
+    strand_unref(&container_of(handle, struct rondo_stream, handle)->strand);
 }
 
 static void destroy(struct strand *strand)
 {
     struct rondo_stream *stream = container_of(strand, struct rondo_stream, strand);
 
-    RONDO_ASSERT(stream->fd == -1);
+    RONDO_ASSERT(stream->fd == -1 && !stream->reads.first);
+    sys.release(stream->surplus.bytes);
     sys.release(stream);
 }
 
@@ -82,6 +88,7 @@ struct rondo_stream *stream_create(struct lane *lane, int fd, uint64_t queued_ma
     stream->lane = lane;
     stream->fd = fd;
     stream->file = -1;
+    stream->is_socket = stream->can_read = stream->can_write = true;
     stream->queued_max = queued_max;
     stream->end_event.run = end_run;
     stream->drained_event.run = drained_run;
@@ -120,7 +127,7 @@ RONDO_PUBLIC int rondo_stream_start(rondo_stream *stream,
     if (!stream || !handlers || handlers->size != sizeof(*handlers) || !handlers->read)
         return -EINVAL;
     uint32_t flags = load_acquire(&stream->flags); /* Pairs with an earlier start. */
-    if (flags & STREAM_STARTED)
+    if (flags & (STREAM_STARTED | STREAM_PULLED))
         return -EALREADY;
     if (flags & (STREAM_CLOSE | STREAM_ABORT | STREAM_TOLD))
         return -EBADF;
@@ -148,76 +155,6 @@ RONDO_PUBLIC int rondo_stream_read_start(rondo_stream *stream)
     return open_error(stream_ask(stream, STREAM_READ));
 }
 
-/* ---- writing ---- */
-
-static void write_leave(struct rondo_stream *stream)
-{
-    uint32_t old = load_relaxed(&stream->flags); /* Relaxed: the exchange validates it. */
-
-    /* Pairs with request_run() and finish() on the lane. */
-    while (!cas_weak_acq_rel(&stream->flags, &old, (old - STREAM_WRITER) | STREAM_QUEUED))
-        ;
-    if (!(old & (STREAM_QUEUED | STREAM_CLOSED)))
-        lane_ask(stream->lane, &stream->request);
-}
-
-/* Count the caller in, so that the stream cannot close under it: 0, or an error and it is out. */
-static int write_enter(struct rondo_stream *stream, size_t size)
-{
-    /* Relaxed: the limit may be passed by writes that race for its last bytes. */
-    if (size > stream->queued_max || load_relaxed(&stream->queued) > stream->queued_max - size)
-        return -ENOBUFS;
-    /* Pairs with finish() on the lane. */
-    uint32_t old = add_acq_rel(&stream->flags, STREAM_WRITER);
-    if (!(old & (STREAM_CLOSE | STREAM_ABORT | STREAM_CLOSED | STREAM_SHUTDOWN)))
-        return 0;
-    write_leave(stream);
-    return open_error(old) ? -EBADF : -EPIPE;
-}
-
-/* Queue what write_copy() or write_lend() made, or end what write_enter() began. */
-static int write_push(struct rondo_stream *stream, struct write *write)
-{
-    if (write) {
-        (void)add_acq_rel(&stream->queued, write->size); /* Pairs with itself: a sum. */
-        (void)inbox_push(&stream->writes, &write->event.node);
-    }
-    write_leave(stream);
-    return write ? 0 : -ENOMEM;
-}
-
-RONDO_PUBLIC int rondo_stream_write(rondo_stream *stream, const void *data, size_t size)
-{
-    if (!stream || !data || size == 0)
-        return -EINVAL;
-    int error = write_enter(stream, size);
-    return error ? error : write_push(stream, write_copy(stream, data, size));
-}
-
-RONDO_PUBLIC int rondo_stream_write_lent(rondo_stream *stream, const void *data, size_t size,
-                                         rondo_written_fn *written, void *ctx)
-{
-    if (!stream || !data || size == 0 || !written)
-        return -EINVAL;
-    int error = write_enter(stream, size);
-    return error ? error : write_push(stream, write_lend(stream, data, size, written, ctx));
-}
-
-RONDO_PUBLIC size_t rondo_stream_write_queued(const rondo_stream *stream)
-{
-    return stream ? load_relaxed(&stream->queued) : 0; /* Relaxed: a moment's value. */
-}
-
-RONDO_PUBLIC int rondo_stream_set_watermarks(rondo_stream *stream, size_t low, size_t high)
-{
-    if (!stream || high == 0 || low > high)
-        return -EINVAL;
-    store_relaxed(&stream->low, low); /* Relaxed: the lane is asked to look after. */
-    store_relaxed(&stream->high, high);
-    (void)stream_ask(stream, 0);
-    return 0;
-}
-
 /* ---- closing ---- */
 
 RONDO_PUBLIC int rondo_stream_shutdown(rondo_stream *stream)
@@ -230,18 +167,90 @@ RONDO_PUBLIC int rondo_stream_shutdown(rondo_stream *stream)
     return old & STREAM_SHUTDOWN ? -EALREADY : 0;
 }
 
+/* The user is done with it: @flags is CLOSE or ABORT. The flags as they were. */
+static uint32_t user_closes(struct rondo_stream *stream, uint32_t flags)
+{
+    uint32_t old = stream_ask(stream, flags);
+
+    /* It was closed before, as an orphan. */
+    if ((old & STREAM_TOLD) && !(old & (STREAM_STARTED | STREAM_CLOSE | STREAM_ABORT))) {
+        hub_orphan_remove(stream_hub(stream), &stream->handle);
+        strand_unref(&stream->strand);
+    }
+    return old;
+}
+
 RONDO_PUBLIC int rondo_stream_close(rondo_stream *stream)
 {
     if (!stream)
         return -EINVAL;
-    return open_error(stream_ask(stream, STREAM_CLOSE)) ? -EALREADY : 0;
+    return open_error(user_closes(stream, STREAM_CLOSE)) ? -EALREADY : 0;
 }
 
 RONDO_PUBLIC int rondo_stream_abort(rondo_stream *stream)
 {
     if (!stream)
         return -EINVAL;
-    return stream_ask(stream, STREAM_ABORT) & (STREAM_ABORT | STREAM_CLOSED) ? -EALREADY : 0;
+    return user_closes(stream, STREAM_ABORT) & (STREAM_ABORT | STREAM_CLOSED) ? -EALREADY : 0;
+}
+
+/* ---- closing as an operation ---- */
+
+struct finish_operation {
+    struct operation base;
+    struct rondo_stream *stream; /* with a reference */
+};
+
+static void finish_start(struct lane *lane, struct operation *operation)
+{
+    struct rondo_stream *stream = ((struct finish_operation *)operation)->stream;
+
+    /* Acquire pairs with the exchange at the stream's end. */
+    if (load_acquire(&stream->flags) & STREAM_CLOSED)
+        operation_end(lane, operation, stream->error);
+    else if (stream->finisher)
+        operation_end(lane, operation, -EALREADY);
+    else
+        stream->finisher = operation;
+}
+
+static void finish_cancel(struct lane *lane, struct operation *operation)
+{
+    (void)lane;
+    (void)stream_ask(((struct finish_operation *)operation)->stream, STREAM_ABORT);
+}
+
+static void finish_release(struct operation *operation)
+{
+    strand_unref(&((struct finish_operation *)operation)->stream->strand);
+}
+
+static const struct operation_kind finish_kind = {
+    .name = "finish",
+    .start = finish_start,
+    .cancel = finish_cancel,
+    .release = finish_release,
+};
+
+RONDO_PUBLIC int rondo_stream_finish(rondo_stream *stream, const struct rondo_request *request)
+{
+    struct operation *operation;
+    int error;
+
+    if (!stream)
+        return -EINVAL;
+    /* Acquire pairs with stream_ask(). */
+    if (load_acquire(&stream->flags) & (STREAM_CLOSE | STREAM_ABORT))
+        return -EALREADY;
+    error = operation_create(&finish_kind, stream_hub(stream), stream->lane, &stream->strand,
+                             request, &operation);
+    if (error)
+        return error;
+    strand_ref(&stream->strand);
+    ((struct finish_operation *)operation)->stream = stream;
+    operation_submit(operation);
+    (void)user_closes(stream, STREAM_CLOSE);
+    return 0;
 }
 
 RONDO_PUBLIC rondo_stream *rondo_stream_ref(rondo_stream *stream)
@@ -255,76 +264,4 @@ RONDO_PUBLIC void rondo_stream_unref(rondo_stream *stream)
 {
     if (stream)
         strand_unref(&stream->strand);
-}
-
-/* ---- the socket ---- */
-
-/* Calls @call with the descriptor while it cannot be closed: its result, or -EBADF. */
-#define WITH_FD(stream, call)             \
-    __extension__({                       \
-        int result_ = -EBADF;             \
-        lock_acquire(&(stream)->fd_lock); \
-        int fd = (stream)->fd;            \
-        if (fd >= 0)                      \
-            result_ = (call);             \
-        lock_release(&(stream)->fd_lock); \
-        result_;                          \
-    })
-
-RONDO_PUBLIC int rondo_stream_peer_address(rondo_stream *stream,
-                                           struct sockaddr_storage *ret_address)
-{
-    socklen_t size = sizeof(*ret_address);
-
-    if (!stream || !ret_address)
-        return -EINVAL;
-    return WITH_FD(stream, sys.getpeername(fd, (struct sockaddr *)ret_address, &size));
-}
-
-RONDO_PUBLIC int rondo_stream_local_address(rondo_stream *stream,
-                                            struct sockaddr_storage *ret_address)
-{
-    socklen_t size = sizeof(*ret_address);
-
-    if (!stream || !ret_address)
-        return -EINVAL;
-    return WITH_FD(stream, sys.getsockname(fd, (struct sockaddr *)ret_address, &size));
-}
-
-RONDO_PUBLIC int rondo_stream_set_nodelay(rondo_stream *stream, bool nodelay)
-{
-    int on = nodelay;
-
-    if (!stream)
-        return -EINVAL;
-    return WITH_FD(stream, sys.setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)));
-}
-
-static int keepalive_set(int fd, int idle_s, int interval_s, int count)
-{
-    int on = idle_s > 0;
-    int error = sys.setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-
-    if (!error && on)
-        error = sys.setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
-    if (!error && on)
-        error = sys.setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof(interval_s));
-    if (!error && on)
-        error = sys.setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
-    return error;
-}
-
-RONDO_PUBLIC int rondo_stream_set_keepalive(rondo_stream *stream, uint32_t idle_s,
-                                            uint32_t interval_s, uint32_t count)
-{
-    if (!stream || idle_s > 32767)
-        return -EINVAL;
-    if (idle_s > 0 && (interval_s < 1 || interval_s > 32767 || count < 1 || count > 127))
-        return -EINVAL;
-    return WITH_FD(stream, keepalive_set(fd, (int)idle_s, (int)interval_s, (int)count));
-}
-
-RONDO_PUBLIC rondo_strand *rondo_stream_strand(rondo_stream *stream)
-{
-    return stream ? (rondo_strand *)&stream->strand : NULL;
 }

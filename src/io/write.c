@@ -20,11 +20,32 @@ static void write_free(struct write *write)
         sys.release(write);
 }
 
+static void end_copy(struct lane *lane, struct write *write)
+{
+    (void)lane;
+    write_free(write);
+}
+
 static void written_run(struct runnable *runnable)
 {
     struct write *write = container_of(runnable, struct write, event);
 
-    write->written(write->stream, write->result, write->ctx);
+    write->lent.written(write->stream, write->result, write->lent.ctx);
+    write_free(write);
+}
+
+static void end_lent(struct lane *lane, struct write *write)
+{
+    lane_post(lane, &write->stream->strand, &write->event);
+}
+
+static void end_forward(struct lane *lane, struct write *write)
+{
+    struct rondo_stream *from = write->from;
+
+    (void)lane;
+    stream_consumed(from, write->buffer);
+    strand_unref(&from->strand);
     write_free(write);
 }
 
@@ -40,21 +61,30 @@ static struct write *write_alloc(struct rondo_stream *stream, size_t copied_size
     if (!write)
         return NULL;
     *write = (struct write){
-        .event.run = written_run,
         .stream = stream,
-        .data = write->bytes,
-        .size = copied_size,
+        .parts = &write->one,
+        .part_count = 1,
         .from_slab = from_slab,
     };
     return write;
+}
+
+/* @data is only read, whatever struct iovec says. */
+static void write_set(struct write *write, const void *data, size_t size)
+{
+    write->one = (struct iovec){(void *)(uintptr_t)data, size};
+    write->size = size;
 }
 
 struct write *write_copy(struct rondo_stream *stream, const void *data, size_t size)
 {
     struct write *write = write_alloc(stream, size);
 
-    if (write)
-        memcpy(write->bytes, data, size);
+    if (write) {
+        memcpy(write + 1, data, size);
+        write_set(write, write + 1, size);
+        write->end = end_copy;
+    }
     return write;
 }
 
@@ -64,20 +94,43 @@ struct write *write_lend(struct rondo_stream *stream, const void *data, size_t s
     struct write *write = write_alloc(stream, 0);
 
     if (write) {
-        write->data = data;
-        write->size = size;
-        write->written = written;
-        write->ctx = ctx;
+        write_set(write, data, size);
+        write->end = end_lent;
+        write->event.run = written_run;
+        write->lent.written = written;
+        write->lent.ctx = ctx;
     }
     return write;
 }
 
-void write_end(struct lane *lane, struct write *write, int result)
+struct write *write_forward(struct rondo_stream *stream, struct rondo_stream *from,
+                            struct buffer *buffer)
 {
-    if (!write->written) {
-        write_free(write);
-        return;
+    struct write *write = write_alloc(stream, 0);
+
+    if (write) {
+        write_set(write, buffer_data(buffer), buffer->size);
+        write->end = end_forward;
+        write->buffer = buffer;
+        write->from = from;
+        strand_ref(&from->strand);
     }
+    return write;
+}
+
+void write_end(struct lane *lane, struct write *write, uint64_t sent, int result)
+{
+    write->over = true;
+    write->sent = sent;
     write->result = result;
-    lane_post(lane, &write->stream->strand, &write->event);
+    if (write->notifications == 0)
+        write->end(lane, write);
+}
+
+void write_notified(struct lane *lane, struct write *write)
+{
+    RONDO_ASSERT(write->notifications > 0);
+    write->notifications--;
+    if (write->over && write->notifications == 0)
+        write->end(lane, write);
 }

@@ -65,6 +65,15 @@ static void watch_start(void *ctx)
     scheduler_watch(&loop->scheduler);
 }
 
+/* The scheduler found that ready work waits too long, or no more. */
+static void overload_changed(void *ctx, bool overloaded)
+{
+    struct rondo_loop *loop = ctx;
+
+    for (uint32_t i = 0; i < loop->lanes_ready; i++)
+        lane_overload(&loop->lanes[i], overloaded);
+}
+
 /* ---- creation ---- */
 
 /* The lanes for the network, and behind them the one for files, which needs no receive buffers. */
@@ -86,6 +95,7 @@ static int lanes_create(struct rondo_loop *loop)
             .completions = options->completions,
             .buffers = for_files ? 0 : options->buffers,
             .buffer_size = options->buffer_size,
+            .zero_copy_size = options->zero_copy_size,
         };
         int error = lane_init(&loop->lanes[i], &lane_options);
         if (error)
@@ -106,6 +116,8 @@ static void hub_fill(struct rondo_loop *loop)
     loop->hub.life = &loop->life;
     loop->hub.scheduler = &loop->scheduler;
     loop->hub.write_queue_max = loop->options.write_queue_max;
+    loop->hub.orphans.next = loop->hub.orphans.previous = &loop->hub.orphans;
+    loop->hub.shed_after_ns = loop->options.shed_after_ns;
 }
 
 static int pool_create(struct rondo_loop *loop)
@@ -119,6 +131,13 @@ static int pool_create(struct rondo_loop *loop)
         .loop = loop,
         .watch_start = watch_start,
         .watch_ctx = loop,
+        .overload =
+            {
+                .target_ns = loop->options.overload_target_ns,
+                .after_ns = loop->options.overload_after_ns,
+                .changed = overload_changed,
+                .ctx = loop,
+            },
     };
     int error = pool_init(&loop->pool, &pool_options);
 
@@ -397,6 +416,7 @@ RONDO_PUBLIC void rondo_loop_free(rondo_loop *loop)
     (void)rondo_loop_stop(loop);
     (void)rondo_loop_wait(loop);
     blocking_free(loop->hub.blocking);
+    hub_free_orphans(&loop->hub);
     for (uint32_t i = 0; i < loop->lanes_ready; i++)
         lane_fini(&loop->lanes[i]);
     scheduler_fini(&loop->scheduler);

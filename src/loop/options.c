@@ -92,6 +92,10 @@ static int check(const struct rondo_loop_options *options)
         {"connections", options->connections, 1, CONNECTIONS_MAX, false},
         {"write_queue_max", options->write_queue_max, 4096, UINT64_C(1) << 40, false},
         {"blocking_threads", options->blocking_threads, 1, BLOCKING_THREADS_MAX, false},
+        {"zero_copy_size", options->zero_copy_size, 4096, UINT64_MAX, false},
+        {"overload_target_ns", options->overload_target_ns, 0, 10 * NS_PER_SECOND, false},
+        {"overload_after_ns", options->overload_after_ns, NS_PER_MS, 10 * NS_PER_SECOND, false},
+        {"shed_after_ns", options->shed_after_ns, 0, 3600 * NS_PER_SECOND, false},
     };
     int error = check_name(options->name);
 
@@ -99,6 +103,9 @@ static int check(const struct rondo_loop_options *options)
         error = check_range(&ranges[i]);
     if (error)
         return error;
+    if (options->overload_target_ns > 0 && options->overload_target_ns < NS_PER_MS)
+        return error_set(-EINVAL, "option overload_target_ns: %llu is neither 0 nor 1 ms or more",
+                         (unsigned long long)options->overload_target_ns);
     if (options->max_workers < options->workers)
         return error_set(-EINVAL, "option max_workers: %u is less than workers, which is %u",
                          options->max_workers, options->workers);

@@ -24,6 +24,10 @@ static void add_pool(struct rondo_loop_stats *stats, struct pool *pool)
         stats->runs += load_relaxed(&worker->runs);
         stats->parks += load_relaxed(&worker->parks);
     }
+    stats->overloads = load_relaxed(&pool->overload.count);
+    stats->overloaded = overload_is_on(&pool->overload);
+    stats->ready_age_ns = load_relaxed(&pool->overload.age_ns);
+    stats->ready_age_max_ns = load_relaxed(&pool->overload.age_max_ns);
 }
 
 static void add_lane(struct rondo_loop_stats *stats, struct lane *lane)
@@ -37,8 +41,13 @@ static void add_lane(struct rondo_loop_stats *stats, struct lane *lane)
     stats->buffers_exhausted += load_relaxed(&lane->exhausted_count);
     stats->accepts_paused += load_relaxed(&lane->accept_pause_count);
     stats->reads_paused += load_relaxed(&lane->read_pause_count);
+    stats->accepts_paused_overload += load_relaxed(&lane->overload_accept_pause_count);
+    stats->reads_paused_overload += load_relaxed(&lane->overload_read_pause_count);
+    stats->connections_shed += load_relaxed(&lane->shed_count);
     stats->bytes_received += load_relaxed(&lane->received_bytes);
     stats->bytes_sent += load_relaxed(&lane->sent_bytes);
+    stats->zero_copy_sends += load_relaxed(&lane->zero_copy_count);
+    stats->zero_copy_copied += load_relaxed(&lane->zero_copy_copied_count);
     stats->setup_flags_dropped |= lane->ring.features_dropped;
 }
 
@@ -53,6 +62,7 @@ RONDO_PUBLIC int rondo_loop_stats(rondo_loop *loop, struct rondo_loop_stats *sta
     stats->scheduler_wakes = load_relaxed(&loop->scheduler.wake_count);
     stats->connections = load_relaxed(&loop->life.connections);
     stats->connections_total = load_relaxed(&loop->life.connections_total);
+    stats->blocking_threads = blocking_thread_count(loop->hub.blocking);
     stats->setup_flags_dropped = loop->scheduler.ring.features_dropped;
     for (uint32_t i = 0; i < loop->lanes_ready; i++)
         add_lane(stats, &loop->lanes[i]);

@@ -41,6 +41,18 @@ static inline struct node *chain_take(struct chain *chain)
     return node;
 }
 
+/* Takes @node out, wherever it is; it may be absent. */
+static inline void chain_remove(struct chain *chain, const struct node *node)
+{
+    struct chain all = *chain;
+    struct node *next;
+
+    *chain = (struct chain){0};
+    while ((next = chain_take(&all)))
+        if (next != node)
+            chain_append(chain, next);
+}
+
 /* Moves all of @from behind @to. */
 static inline void chain_join(struct chain *to, struct chain *from)
 {

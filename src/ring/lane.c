@@ -245,6 +245,7 @@ int lane_init(struct lane *lane, const struct lane_options *options)
     lane->drain_request.run = drain_run;
     lane->abort_request.run = abort_run;
     lane->stop_request.run = stop_run;
+    lane_overload_init(lane);
     inbox_init(&lane->inbox, false);
     lane->bell.fd = -1;
     error = ring_init(&lane->ring, &ring_options);

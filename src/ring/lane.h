@@ -32,13 +32,30 @@ struct lane_request {
     void (*run)(struct lane *lane, struct lane_request *request);
 };
 
-/* A stream or listener on its lane. */
+/* What lives on a lane; links of a ring of them with a head. */
 struct lane_handle {
     struct lane_handle *next;
     struct lane_handle *previous;
     void (*drain)(struct lane *lane, struct lane_handle *handle);
     void (*abort)(struct lane *lane, struct lane_handle *handle);
+    /* The loop became overloaded. NULL: it need not be told. */
+    void (*overload)(struct lane *lane, struct lane_handle *handle);
 };
+
+static inline void list_append(struct lane_handle *list, struct lane_handle *handle)
+{
+    handle->next = list;
+    handle->previous = list->previous;
+    handle->previous->next = handle;
+    list->previous = handle;
+}
+
+static inline void list_remove(struct lane_handle *handle)
+{
+    handle->previous->next = handle->next;
+    handle->next->previous = handle->previous;
+    handle->next = handle->previous = NULL;
+}
 
 enum {
     LANE_GATHER_COUNT = 256, /* gathered sends in one submission batch */
@@ -61,6 +78,7 @@ struct lane_options {
     uint32_t completions;
     uint32_t buffers; /* 0: a lane for files, where nothing is received */
     uint32_t buffer_size;
+    uint64_t zero_copy_size; /* sends from this size on are tried without copying */
 };
 
 struct lane {
@@ -79,11 +97,12 @@ struct lane {
     struct chain requests; /* taken from the inbox, in order */
     struct chain ready;    /* strands with events, for the next push on the ready queue */
     struct chain starved;  /* handles whose receive found no buffer */
-    struct chain paused;   /* listeners that wait for descriptors */
+    struct chain paused;   /* listeners that wait for descriptors, or the end of overload */
     struct lane_handle handles;
     uint64_t dropped_lives; /* handles closed since the last push */
     struct __kernel_timespec retry_delay;
     bool retry_armed;
+    bool overloaded; /* accept nothing, receive less */
     bool draining;
     bool aborting;
     bool stopping;
@@ -99,6 +118,8 @@ struct lane {
     struct lane_request drain_request;
     struct lane_request abort_request;
     struct lane_request stop_request;
+    struct lane_request overload_request;
+    _Atomic uint32_t overload_flags; /* enum lane_overload_flag */
     int start_error;
     struct latch set_up; /* the thread has set up its ring, or failed to */
     struct latch go;     /* it may begin, or end if the lane is given up */
@@ -113,8 +134,13 @@ struct lane {
     _Atomic uint64_t exhausted_count;
     _Atomic uint64_t accept_pause_count;
     _Atomic uint64_t read_pause_count;
+    _Atomic uint64_t overload_accept_pause_count;
+    _Atomic uint64_t overload_read_pause_count;
+    _Atomic uint64_t shed_count;
     _Atomic uint64_t received_bytes;
     _Atomic uint64_t sent_bytes;
+    _Atomic uint64_t zero_copy_count;        /* sends without copying */
+    _Atomic uint64_t zero_copy_copied_count; /* of them, those that the kernel copied after all */
 };
 
 /* Controller: 0, or an error with a text. */
@@ -139,6 +165,9 @@ void lane_stop(struct lane *lane);
 
 /* Any thread: have @request run on the lane. */
 void lane_ask(struct lane *lane, struct lane_request *request);
+
+/* Scheduler: from now on the loop is overloaded, or no more. */
+void lane_overload(struct lane *lane, bool overloaded);
 
 /* Any thread: give back a receive buffer. */
 void lane_return_buffer(struct lane *lane, struct buffer *buffer);
@@ -174,6 +203,9 @@ void lane_enter(struct lane *lane, uint32_t wait_count);
 /* Copy completions aside; how many. */
 uint32_t lane_reap(struct lane *lane);
 
+/* Once, before all others. */
+void lane_overload_init(struct lane *lane);
+
 /* Run the requests of @chain, which is empty then. */
 void lane_run_all(struct lane *lane, struct chain *chain);
 
@@ -188,7 +220,7 @@ void lane_handle_remove(struct lane *lane, struct lane_handle *handle);
 void lane_wait_for_buffers(struct lane *lane, struct lane_request *request);
 void lane_forget_buffers(struct lane *lane, struct lane_request *request);
 
-/* Run @request when a connection closed, or a moment later. */
+/* Run @request when a connection closed or a moment later, but not before the end of overload. */
 void lane_pause_accept(struct lane *lane, struct lane_request *request);
 void lane_forget_accept(struct lane *lane, struct lane_request *request);
 void lane_resume_accepts(struct lane *lane);

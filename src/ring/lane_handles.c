@@ -33,10 +33,7 @@ void lane_post(struct lane *lane, struct strand *strand, struct runnable *event)
 
 bool lane_handle_add(struct lane *lane, struct lane_handle *handle)
 {
-    handle->next = &lane->handles;
-    handle->previous = lane->handles.previous;
-    handle->previous->next = handle;
-    lane->handles.previous = handle;
+    list_append(&lane->handles, handle);
     if (lane->aborting)
         handle->abort(lane, handle);
     else if (lane->draining)
@@ -46,22 +43,8 @@ bool lane_handle_add(struct lane *lane, struct lane_handle *handle)
 
 void lane_handle_remove(struct lane *lane, struct lane_handle *handle)
 {
-    handle->previous->next = handle->next;
-    handle->next->previous = handle->previous;
-    handle->next = handle->previous = NULL;
+    list_remove(handle);
     lane->dropped_lives++;
-}
-
-/* Takes @request out of @chain, where it may be. */
-static void chain_forget(struct chain *chain, struct lane_request *request)
-{
-    struct chain kept = {0};
-    struct node *node;
-
-    while ((node = chain_take(chain)))
-        if (node != &request->node)
-            chain_append(&kept, node);
-    *chain = kept;
 }
 
 void lane_wait_for_buffers(struct lane *lane, struct lane_request *request)
@@ -72,7 +55,7 @@ void lane_wait_for_buffers(struct lane *lane, struct lane_request *request)
 
 void lane_forget_buffers(struct lane *lane, struct lane_request *request)
 {
-    chain_forget(&lane->starved, request);
+    chain_remove(&lane->starved, &request->node);
 }
 
 static void retry_complete(struct lane *lane, void *owner, int32_t result, uint32_t flags)
@@ -88,8 +71,12 @@ static const struct op_kind retry_kind = {"accept-retry", retry_complete};
 
 void lane_pause_accept(struct lane *lane, struct lane_request *request)
 {
-    count_add(&lane->accept_pause_count, 1);
     chain_append(&lane->paused, &request->node);
+    if (lane->overloaded) {
+        count_add(&lane->overload_accept_pause_count, 1);
+        return;
+    }
+    count_add(&lane->accept_pause_count, 1);
     if (lane->retry_armed)
         return;
     struct io_uring_sqe *sqe = lane_submit(lane, &retry_kind, NULL, NULL);
@@ -102,7 +89,7 @@ void lane_pause_accept(struct lane *lane, struct lane_request *request)
 
 void lane_forget_accept(struct lane *lane, struct lane_request *request)
 {
-    chain_forget(&lane->paused, request);
+    chain_remove(&lane->paused, &request->node);
 }
 
 void lane_run_all(struct lane *lane, struct chain *chain)
@@ -119,7 +106,49 @@ void lane_run_all(struct lane *lane, struct chain *chain)
 
 void lane_resume_accepts(struct lane *lane)
 {
-    lane_run_all(lane, &lane->paused);
+    if (!lane->overloaded)
+        lane_run_all(lane, &lane->paused);
+}
+
+/* ---- overload ---- */
+
+/* What the scheduler wants, and whether the request is in the inbox already. */
+enum lane_overload_flag { LANE_OVERLOAD_ON = 1 << 0, LANE_OVERLOAD_QUEUED = 1 << 1 };
+
+static void overload_run(struct lane *lane, struct lane_request *request)
+{
+    struct lane_handle *next;
+    /* Pairs with the exchange in lane_overload(): what was wanted before is seen now. */
+    uint32_t flags = and_acq_rel(&lane->overload_flags, ~(uint32_t)LANE_OVERLOAD_QUEUED);
+    bool was_overloaded = lane->overloaded;
+
+    (void)request;
+    lane->overloaded = flags & LANE_OVERLOAD_ON;
+    if (!lane->overloaded) {
+        lane_resume_accepts(lane);
+        return;
+    }
+    if (was_overloaded)
+        return;
+    for (struct lane_handle *handle = lane->handles.next; handle != &lane->handles; handle = next) {
+        next = handle->next;
+        if (handle->overload)
+            handle->overload(lane, handle);
+    }
+}
+
+void lane_overload_init(struct lane *lane)
+{
+    lane->overload_request.run = overload_run;
+}
+
+void lane_overload(struct lane *lane, bool overloaded)
+{
+    uint32_t flags = LANE_OVERLOAD_QUEUED | (overloaded ? LANE_OVERLOAD_ON : 0);
+
+    /* Pairs with the one in overload_run(). One thread calls this: no other wish can be lost. */
+    if (!(exchange_acq_rel(&lane->overload_flags, flags) & LANE_OVERLOAD_QUEUED))
+        lane_ask(lane, &lane->overload_request);
 }
 
 void lane_ask(struct lane *lane, struct lane_request *request)

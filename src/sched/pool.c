@@ -27,7 +27,8 @@ int pool_init(struct pool *pool, const struct pool_options *options)
     ready_queue_init(&pool->ready);
     pool->slots = sys.alloc(options->max_workers * sizeof(*pool->slots));
     pool->samples = sys.alloc(options->max_workers * sizeof(*pool->samples));
-    if (pool->slots && pool->samples)
+    int error = overload_init(&pool->overload, &options->overload, options->max_workers);
+    if (pool->slots && pool->samples && !error)
         return 0;
     pool_fini(pool);
     return -ENOMEM;
@@ -38,6 +39,7 @@ void pool_fini(struct pool *pool)
     /* Relaxed: all threads have ended. */
     for (uint32_t i = 0; pool->slots && i < load_relaxed(&pool->slot_count); i++)
         sys.release(load_relaxed(&pool->slots[i]));
+    overload_fini(&pool->overload);
     ready_queue_fini(&pool->ready);
     sys.release(pool->slots);
     sys.release(pool->samples);

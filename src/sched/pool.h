@@ -12,6 +12,7 @@
 #define RONDO_SCHED_POOL_H
 
 #include "bell.h"
+#include "overload.h"
 #include "parker.h"
 #include "ready_queue.h"
 #include "runnable.h"
@@ -28,6 +29,7 @@ struct pool_options {
     void *loop;                     /* what rondo_current_loop() answers on these workers */
     void (*watch_start)(void *ctx); /* work waits and nobody is free: begin to tick */
     void *watch_ctx;
+    struct overload_options overload;
 };
 
 /* What the watch remembers of a worker from one tick to the next. Scheduler thread only. */
@@ -52,6 +54,8 @@ struct pool {
 
     struct bell *bells[POOL_BELLS_MAX]; /* the lanes' doorbells, which a worker may owe */
     uint32_t bell_count;
+
+    struct overload overload;
 
     /* Scheduler thread only. */
     struct watch_sample *samples;

@@ -80,7 +80,12 @@ static struct node *take_share(struct worker *worker)
     if (count == 0)
         return NULL;
     worker->share_left = count - 1;
-    return keep(worker, nodes, count);
+    struct node *node = keep(worker, nodes, count);
+    /* Both relaxed: only the owner writes the tail, and the share is a measurement. */
+    if (count > 1)
+        store_relaxed(&worker->share,
+                      overload_share(&pool->overload, load_relaxed(&worker->local.tail)));
+    return node;
 }
 
 static struct node *steal(struct worker *worker)

@@ -20,6 +20,7 @@ struct worker {
     struct local_queue local;
     CACHE_ALIGNED _Atomic uint64_t runs; /* callbacks and strand events run */
     _Atomic uint64_t parks;              /* times it went to sleep */
+    _Atomic uint64_t share;              /* the last one it took, see overload_share() */
     struct pool *pool;
     uint32_t slot;
     enum parker_rank rank;

@@ -108,9 +108,16 @@ static void watch(struct scheduler *scheduler)
     if (exchange_acq_rel(&scheduler->watch_asked, false) && !scheduler->watching) {
         scheduler->watching = true;
         scheduler->tick_ns = now_ns + scheduler->watch_period_ns;
+        scheduler->look_ns = now_ns; /* The first look begins to measure. */
+    }
+    if (scheduler->watching && now_ns >= scheduler->look_ns) {
+        overload_look(scheduler->pool, now_ns);
+        scheduler->look_ns = now_ns + scheduler->look_period_ns;
     }
     if (scheduler->watching && now_ns >= scheduler->tick_ns) {
-        scheduler->watching = pool_watch_tick(scheduler->pool);
+        /* What overload paused goes on only if somebody sees that it is over. */
+        scheduler->watching =
+            pool_watch_tick(scheduler->pool) || overload_is_on(&scheduler->pool->overload);
         scheduler->tick_ns = now_ns + scheduler->watch_period_ns;
     }
 }
@@ -169,8 +176,11 @@ static uint64_t next_deadline(struct scheduler *scheduler)
     const struct heap_entry *top = heap_top(&scheduler->heap);
     uint64_t deadline_ns = top ? top->deadline_ns : DEADLINE_NEVER;
 
-    return scheduler->watching && scheduler->tick_ns < deadline_ns ? scheduler->tick_ns
-                                                                   : deadline_ns;
+    if (!scheduler->watching)
+        return deadline_ns;
+    if (scheduler->look_ns < deadline_ns)
+        deadline_ns = scheduler->look_ns;
+    return scheduler->tick_ns < deadline_ns ? scheduler->tick_ns : deadline_ns;
 }
 
 static void pass(struct scheduler *scheduler)
@@ -224,6 +234,7 @@ int scheduler_init(struct scheduler *scheduler, struct pool *pool, uint64_t watc
     memset(scheduler, 0, sizeof(*scheduler));
     scheduler->pool = pool;
     scheduler->watch_period_ns = watch_period_ns;
+    scheduler->look_period_ns = overload_period_ns(&pool->overload, watch_period_ns);
     scheduler->armed_ns = DEADLINE_NEVER;
     scheduler->holder.cancelled = timer_cancelled;
     inbox_init(&scheduler->inbox, false);

@@ -25,6 +25,7 @@ struct scheduler {
     struct bell bell;
     struct pool *pool;
     uint64_t watch_period_ns;
+    uint64_t look_period_ns;
     pthread_t thread;
     bool started;
 
@@ -36,6 +37,7 @@ struct scheduler {
     bool bell_armed;
     bool watching;
     uint64_t tick_ns; /* the next tick of the watch */
+    uint64_t look_ns; /* the next look for overload, while watching */
 
     struct callback_holder holder;
     _Atomic uint32_t cancelled_count; /* of those in the heap or the inbox */

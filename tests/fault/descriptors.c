@@ -1,5 +1,6 @@
 /* Goal: at the limit of descriptors or connections accepting pauses without burning the processor,
- * and goes on when a connection closes; nobody who waits is lost.
+ * and goes on when a connection closes; nobody who waits is lost, and who waits for descriptors in
+ * vain is told.
  *
  * Method: a server in a child process with a low RLIMIT_NOFILE, or a low `connections` option; more
  * clients than fit connect from here. The child answers questions about its numbers over a socket.
@@ -202,10 +203,74 @@ static void the_connections_option_is_never_exceeded_by_a_burst(void **state)
     server_stop(&server);
 }
 
+/* Served, told that there is no room for it, or still waiting. */
+static uint32_t take_ends(struct client *clients, bool *ended)
+{
+    uint32_t count = 0;
+
+    (void)take_answers(clients);
+    for (uint32_t i = 0; i < CLIENTS; i++) {
+        char byte;
+        if (!clients[i].served && !ended[i]) {
+            ssize_t size = recv(clients[i].fd, &byte, 1, MSG_DONTWAIT);
+            clients[i].served = size == 1;
+            ended[i] = size == 0 || (size < 0 && errno == ECONNRESET);
+        }
+        count += ended[i];
+    }
+    return count;
+}
+
+/* Nothing is closed, so those who wait are told; who is served stays so, and the loop recovers. */
+static void those_who_wait_in_vain_are_told(void **state)
+{
+    (void)state;
+    (void)test_begin("descriptors, shed");
+    struct rondo_loop_options options = RONDO_LOOP_OPTIONS_INIT;
+    struct client clients[CLIENTS];
+    bool ended[CLIENTS] = {false};
+    char byte;
+
+    options.connections = 100000;
+    options.shed_after_ns = 200 * MS;
+    struct server server = server_start(&options, DESCRIPTORS);
+    for (uint32_t i = 0; i < CLIENTS; i++) {
+        clients[i] = (struct client){.fd = tcp_dial(server.port)};
+        tcp_send(clients[i].fd, "x", 1);
+    }
+    tcp_send(server.control, "!", 1);
+    WAIT_UNTIL(take_ends(clients, ended) + take_answers(clients) == CLIENTS, 5000);
+    struct rondo_loop_stats stats = server_stats(&server);
+    CHECK(stats.accepts_paused > 1); /* It has waited before. */
+    CHECK_EQUAL(stats.connections_shed, take_ends(clients, ended));
+    CHECK_EQUAL(stats.connections, take_answers(clients));
+    CHECK(stats.connections_shed > 0 && stats.connections >= 8);
+
+    uint64_t cpu_ns = server_cpu_ns(&server);
+    test_pass_time(300);
+    CHECK(server_cpu_ns(&server) - cpu_ns <
+          300 * MS * BUSY_PERCENT_MAX / 100 * (TEST_SANITIZED ? 3 : 1));
+    for (uint32_t i = 0, left = 2; i < CLIENTS && left > 0; i++)
+        if (clients[i].served) {
+            CHECK_EQUAL(shutdown(clients[i].fd, SHUT_RDWR), 0);
+            left--;
+        }
+    WAIT_UNTIL(server_stats(&server).connections == stats.connections - 2, 5000);
+    int late = tcp_dial(server.port);
+    tcp_send(late, "x", 1);
+    CHECK_EQUAL(tcp_receive(late, &byte, 1), 1);
+    CHECK_EQUAL(server_stats(&server).connections_shed, stats.connections_shed);
+    (void)close(late);
+    for (uint32_t i = 0; i < CLIENTS; i++)
+        (void)close(clients[i].fd);
+    server_stop(&server);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(out_of_descriptors_accepting_pauses_and_goes_on),
+        cmocka_unit_test(those_who_wait_in_vain_are_told),
         cmocka_unit_test(the_automatic_limit_works_with_few_descriptors),
         cmocka_unit_test(the_connections_option_is_never_exceeded_by_a_burst),
     };

@@ -1,6 +1,6 @@
 /* Goal: the contract of every operation: one done each, none after a call that failed, and the
  * outcome that its cancel or deadline announced.
- * Method: operations of two simple kinds, rondo_run_blocking() and rondo_future_create(), are driven
+ * Method: operations of two simple kinds, rondo_run_blocking() and rondo_future_create(), go
  * through every order of start, end, cancel and deadline; then through a storm of random ones. */
 #include "support.h"
 

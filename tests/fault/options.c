@@ -71,6 +71,15 @@ static const struct wrong_option {
     OPTION(write_queue_max, 0),
     OPTION(write_queue_max, 4095),
     OPTION(write_queue_max, (UINT64_C(1) << 40) + 1),
+    OPTION(overload_target_ns, 1),
+    OPTION(overload_target_ns, MS - 1),
+    OPTION(overload_target_ns, 10000 * MS + 1),
+    OPTION(overload_target_ns, UINT64_MAX),
+    OPTION(overload_after_ns, 0),
+    OPTION(overload_after_ns, MS - 1),
+    OPTION(overload_after_ns, 10000 * MS + 1),
+    OPTION(shed_after_ns, 3600000 * MS + 1),
+    OPTION(shed_after_ns, UINT64_MAX),
 };
 
 static void a_wrong_option_is_refused_and_named(void **state)
@@ -125,6 +134,8 @@ static void the_ends_of_each_range_work(void **state)
     options.buffer_size = 64;
     options.connections = 1;
     options.write_queue_max = 4096;
+    options.overload_target_ns = options.overload_after_ns = MS;
+    options.shed_after_ns = 0;
     create_and_free(&options);
 
     options = (struct rondo_loop_options)RONDO_LOOP_OPTIONS_INIT;
@@ -138,6 +149,8 @@ static void the_ends_of_each_range_work(void **state)
     options.retire_after_ns = 3600000 * MS;
     options.connections = 16777216;
     options.write_queue_max = UINT64_C(1) << 40;
+    options.overload_target_ns = options.overload_after_ns = 10000 * MS;
+    options.shed_after_ns = 3600000 * MS;
     create_and_free(&options);
 
     options = (struct rondo_loop_options)RONDO_LOOP_OPTIONS_INIT;

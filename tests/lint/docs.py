@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PRINTED_IN = ("README.md", "docs/tutorial.md")
+PRINTED_IN = ("README.md", "docs/tutorial.md", "docs/tuning.md")
 EXAMPLES = "docs/examples"
 EXAMPLES_LIST = f"{EXAMPLES}/README.md"
 

@@ -228,6 +228,17 @@ void tcp_reset(int fd)
     (void)close(fd);
 }
 
+/* ---- operations ---- */
+
+void outcome_note(const struct rondo_result *result, void *ctx)
+{
+    struct outcome *outcome = ctx;
+
+    CHECK_EQUAL(atomic_load(&outcome->count), 0);
+    outcome->result = *result;
+    atomic_fetch_add(&outcome->count, 1);
+}
+
 /* ---- loops ---- */
 
 rondo_loop *loop_begin(const struct rondo_loop_options *options)

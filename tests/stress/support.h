@@ -97,6 +97,30 @@ size_t tcp_receive(int fd, void *data, size_t size);
 /* Closes with a reset. */
 void tcp_reset(int fd);
 
+/* ---- operations ---- */
+
+/* How an operation ended, and how often: more than once is a failure. */
+struct outcome {
+    _Atomic int count;
+    struct rondo_result result;
+    rondo_handle handle;
+};
+
+/* The done of an operation whose ctx is a struct outcome. */
+void outcome_note(const struct rondo_result *result, void *ctx);
+
+/* A request that ends in @outcome, with further members: deadline_ns, strand. */
+#define REQUEST(outcome, ...)                                                                \
+    &RONDO_REQUEST(.done = outcome_note, .ctx = (outcome), .ret_handle = &(outcome)->handle, \
+                   __VA_ARGS__)
+
+/* Waits for the end, which must have this value. */
+#define EXPECT_END(outcome, expected)                          \
+    do {                                                       \
+        WAIT_UNTIL(atomic_load(&(outcome)->count) > 0, 10000); \
+        CHECK_EQUAL((outcome)->result.value, expected);        \
+    } while (0)
+
 /* ---- loops ---- */
 
 /* Created and started; NULL for the defaults. */

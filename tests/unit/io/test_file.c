@@ -5,6 +5,7 @@
 #include "rondo/rondo.h"
 
 #include "latch.h"
+#include "probe.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -96,6 +97,21 @@ static int64_t wait_end(void)
         failures_;                                 \
     })
 
+static void truncate_elsewhere(void)
+{
+    struct rondo_file *file;
+    char path[] = "/tmp/rondo-test-XXXXXX";
+    int fd = mkstemp(path);
+
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rondo_file_adopt(loop, fd, &file), 0);
+    assert_int_equal(rondo_file_truncate(file, 1000, R), 0);
+    assert_int_equal(wait_end(), 0);
+    assert_int_equal(lseek(fd, 0, SEEK_END), 1000);
+    assert_int_equal(rondo_file_close(file, R), 0);
+    assert_int_equal(wait_end(), 0);
+}
+
 static void files_without_memory(void **state)
 {
     struct rondo_file *file;
@@ -107,8 +123,14 @@ static void files_without_memory(void **state)
     file = end.file;
     (void)UNTIL_IT_BEGINS(rondo_file_write(file, "x", 1, 0, R));
     assert_int_equal(wait_end(), 1);
+    /* Once in the ring, and once where a kernel has no such operation. */
+    (void)UNTIL_IT_BEGINS(rondo_file_truncate(file, 0, R));
+    assert_int_equal(wait_end(), -EINVAL);
+    probe_force_absent(PROBE_FTRUNCATE, true);
     assert_true(UNTIL_IT_BEGINS(rondo_file_truncate(file, 0, R)) >= 1);
     assert_int_equal(wait_end(), -EINVAL);
+    truncate_elsewhere();
+    probe_force_absent(PROBE_FTRUNCATE, false);
     assert_int_equal(rondo_file_close(file, NULL), 0);
     assert_true(UNTIL_IT_BEGINS(rondo_file_adopt(loop, fd, &file)) >= 1);
     assert_int_equal(rondo_file_close(file, R), 0);
