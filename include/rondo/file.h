@@ -168,7 +168,9 @@ int rondo_path_link(rondo_loop *loop, const char *from, const char *to,
 /* ---- directories ---- */
 
 /* Read the whole folder @path, on the blocking pool. Any thread; does not suspend. @path is copied.
- * The result's directory is yours until rondo_directory_free(); value is its count of entries.
+ * One that is cancelled ends at once; its thread may hold the folder open a little longer, even
+ * when the loop has been freed. The result's directory is yours until rondo_directory_free(); value
+ * is its count of entries.
  * Returns what the functions on paths return. Done: the count, or -ENOENT, -ENOTDIR, -EACCES,
  * -ELOOP, -EMFILE, -ENFILE, -EIO, -EAGAIN (no thread could be started). Since 0.1. */
 int rondo_directory_list(rondo_loop *loop, const char *path, const struct rondo_request *request);

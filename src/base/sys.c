@@ -185,11 +185,6 @@ static int do_descriptor_traits(int fd)
     return traits;
 }
 
-static int do_descriptor_check(int fd)
-{
-    return fcntl(fd, F_GETFD) < 0 ? -errno : 0;
-}
-
 static int do_open(const char *path, int flags)
 {
     return result(open(path, flags));
@@ -349,7 +344,6 @@ struct sys sys = {
     .event_ring = do_event_ring,
     .close = do_close,
     .descriptor_traits = do_descriptor_traits,
-    .descriptor_check = do_descriptor_check,
     .open = do_open,
     .directory_read = do_directory_read,
     .truncate = do_truncate,

@@ -56,8 +56,6 @@ struct sys {
     int (*event_create)(void);
     int (*event_ring)(int fd);
     int (*close)(int fd);
-    /* 0, or -EBADF: it is not open. */
-    int (*descriptor_check)(int fd);
     int (*open)(const char *path, int flags);
     /* Entries of an open folder, each a struct dirent64: their bytes, 0 at its end. */
     int64_t (*directory_read)(int fd, void *ret_entries, size_t size);

@@ -68,10 +68,27 @@ void file_drop(struct rondo_file *file)
 static void open_complete(struct lane *lane, void *owner, int32_t result, uint32_t flags);
 static const struct op_kind open_op = {"open", open_complete};
 
+static void open_undone(struct lane *lane, void *owner, int32_t result, uint32_t flags)
+{
+    struct file_open *open = owner;
+
+    (void)result; /* The descriptor is gone, whatever close(2) says. */
+    (void)flags;
+    operation_end(lane, &open->call.base, open->error);
+}
+
+static const struct op_kind open_undo_op = {"close", open_undone};
+
 void file_open_fail(struct lane *lane, struct file_open *open, int fd, int error)
 {
-    io_uring_prep_close(lane_submit_untracked(lane), fd);
-    operation_end(lane, &open->call.base, error);
+    /* The operation ends after the close, or the lane might end before it. */
+    struct io_uring_sqe *sqe = lane_submit(lane, &open_undo_op, open, NULL);
+
+    open->error = error;
+    if (sqe)
+        io_uring_prep_close(sqe, fd);
+    else
+        open_undone(lane, open, sys.close(fd), 0);
 }
 
 void file_open_succeed(struct lane *lane, struct file_open *open, int fd)
@@ -161,8 +178,8 @@ RONDO_PUBLIC int rondo_file_adopt(rondo_loop *loop, int fd, rondo_file **ret_fil
 
     if (error || !ret_file)
         return error ? error : -EINVAL;
-    error = sys.descriptor_check(fd);
-    if (error)
+    error = sys.descriptor_traits(fd);
+    if (error < 0)
         return error;
     file = file_create(hub);
     if (!file)

@@ -62,6 +62,7 @@ void file_call_release(struct operation *operation);
 struct file_open {
     struct file_call call;
     struct rondo_file *made; /* what it is to become */
+    int error;               /* why not */
 };
 
 RONDO_STATIC_ASSERT(sizeof(struct file_open) <= OPERATION_SIZE);

@@ -5,12 +5,14 @@
  */
 #include "file.h"
 
+#include "probe.h"
 #include "work.h"
 
 #include <fcntl.h>
 
 static const struct op_kind sync_op = {"sync", file_call_complete};
 static const struct op_kind stat_op = {"stat", file_call_complete};
+static const struct op_kind truncate_op = {"truncate", file_call_complete};
 static const struct op_kind allocate_op = {"allocate", file_call_complete};
 
 static void sync_start(struct lane *lane, struct operation *operation)
@@ -32,6 +34,15 @@ static void stat_start(struct lane *lane, struct operation *operation)
                             call->stat);
 }
 
+static void truncate_start(struct lane *lane, struct operation *operation)
+{
+    struct file_call *call = (struct file_call *)operation;
+    struct io_uring_sqe *sqe = operation_submission(lane, &truncate_op, operation);
+
+    if (sqe)
+        io_uring_prep_rw(RING_OP_FTRUNCATE, sqe, call->file->fd, NULL, 0, call->size);
+}
+
 static void allocate_start(struct lane *lane, struct operation *operation)
 {
     struct file_call *call = (struct file_call *)operation;
@@ -51,6 +62,7 @@ static void allocate_start(struct lane *lane, struct operation *operation)
 static const struct operation_kind sync_kind = FILE_CALL_KIND(sync);
 static const struct operation_kind stat_kind = FILE_CALL_KIND(stat);
 static const struct operation_kind allocate_kind = FILE_CALL_KIND(allocate);
+static const struct operation_kind truncate_kind = FILE_CALL_KIND(truncate);
 
 /* An operation on @file that submits with the arguments of @wanted. */
 static int submit(struct rondo_file *file, const struct operation_kind *kind,
@@ -102,7 +114,7 @@ RONDO_PUBLIC int rondo_file_allocate(rondo_file *file, int mode, uint64_t offset
     return submit(file, &allocate_kind, &wanted, request);
 }
 
-/* ---- truncate: the ring has it since Linux 6.9 only ---- */
+/* ---- truncate: the ring has it since Linux 6.9, before that it is blocking work ---- */
 
 struct truncation {
     struct work work;
@@ -128,11 +140,11 @@ static void truncate_dispose(struct work *work, bool lost)
     sys.release(truncation);
 }
 
-RONDO_PUBLIC int rondo_file_truncate(rondo_file *file, uint64_t size,
-                                     const struct rondo_request *request)
+static int truncate_elsewhere(struct rondo_file *file, uint64_t size,
+                              const struct rondo_request *request)
 {
     struct truncation *truncation;
-    int error = size > INT64_MAX ? -EINVAL : file_use(file);
+    int error = file_use(file);
 
     if (error)
         return error;
@@ -151,4 +163,16 @@ RONDO_PUBLIC int rondo_file_truncate(rondo_file *file, uint64_t size,
         file_drop(file);
     }
     return error;
+}
+
+RONDO_PUBLIC int rondo_file_truncate(rondo_file *file, uint64_t size,
+                                     const struct rondo_request *request)
+{
+    struct file_call wanted = {.size = size};
+
+    if (size > INT64_MAX)
+        return -EINVAL;
+    if (!probe_op_supported(RING_OP_FTRUNCATE))
+        return truncate_elsewhere(file, size, request);
+    return submit(file, &truncate_kind, &wanted, request);
 }

@@ -146,7 +146,8 @@ static void end_loop(uint32_t descriptors)
     CHECK_EQUAL(rondo_loop_drain(loop, 5000 * MS), 0);
     CHECK_EQUAL(rondo_loop_wait(loop), 0);
     rondo_loop_free(loop);
-    CHECK_EQUAL(count_descriptors(), descriptors);
+    /* The thread of a listing that was given up has its folder open a moment longer. */
+    WAIT_UNTIL(count_descriptors() <= descriptors, 5000);
 }
 
 static void slots_under_fire(void **state)

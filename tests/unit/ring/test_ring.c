@@ -65,6 +65,33 @@ static void room_and_unsubmitted_add_up(void **state)
     ring_fini(&ring);
 }
 
+static void a_gathering_wait_ends_with_one(void **state)
+{
+    /* Goal: a wait for many ends with one once the shortest wait is over, and one that comes after
+     * it ends at once. Method: timeouts before and after that time, and far too many wanted. */
+    struct __kernel_timespec delays[] = {{.tv_nsec = 1000000}, {.tv_nsec = 40000000}};
+    struct completion done[2];
+
+    (void)state;
+    start(8, 16);
+    ring.min_wait_us = 10000;
+    for (uint32_t i = 0; i < 2; i++) {
+        struct io_uring_sqe *sqe = ring_submission(&ring);
+        io_uring_prep_timeout(sqe, &delays[i], 0, 0);
+        sqe->user_data = i;
+    }
+    for (uint32_t i = 0; i < 2; i++) {
+        uint32_t count = 0;
+        while (count == 0) { /* An enter may end without a completion. */
+            assert_int_equal(ring_enter(&ring, 8), 0);
+            count = ring_reap(&ring, done, 2);
+        }
+        assert_int_equal(count, 1);
+        assert_int_equal(done[0].user_data, i);
+    }
+    ring_fini(&ring);
+}
+
 static void reaping_takes_no_more_than_asked(void **state)
 {
     /* Goal: the rest stays for the next reap, in order. */
@@ -225,6 +252,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_submitted_is_reaped),
         cmocka_unit_test(room_and_unsubmitted_add_up),
+        cmocka_unit_test(a_gathering_wait_ends_with_one),
         cmocka_unit_test(reaping_takes_no_more_than_asked),
         cmocka_unit_test(an_overflow_is_flagged_and_nothing_is_lost),
         cmocka_unit_test(waiting_ends_with_the_completion),
