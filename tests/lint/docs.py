@@ -10,6 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PRINTED_IN = ("README.md", "docs/tutorial.md", "docs/tuning.md")
 EXAMPLES = "docs/examples"
+EXAMPLES_LIST = f"{EXAMPLES}/README.md"
 
 BLOCK = re.compile(r"^(?P<before>[^\n]*)\n```c\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
 NAMED = re.compile(r"^<!-- (?P<path>docs/examples/\w+\.c) -->$")
@@ -75,14 +76,15 @@ def check_names(text):
 
 
 def check_examples():
-    """Every program of the folder is compiled, and printed somewhere."""
+    """Every program of the folder is compiled, and listed with a sentence."""
     build = (ROOT / EXAMPLES / "meson.build").read_text("utf-8")
-    printed = "".join((ROOT / path).read_text("utf-8") for path in PRINTED_IN)
+    listed = (ROOT / EXAMPLES_LIST).read_text("utf-8")
     for program in sorted((ROOT / EXAMPLES).glob("*.c")):
         if f"'{program.stem}'" not in build and f"'{program.name}'" not in build:
             yield program, "meson.build beside it does not compile it"
-        if f"<!-- {EXAMPLES}/{program.name} -->" not in printed:
-            yield program, f"neither of {', '.join(PRINTED_IN)} prints it"
+        row = rf"^\| \[{program.name}\]\({program.name}\) \| [^|]+\. \|$"
+        if not re.search(row, listed, re.MULTILINE):
+            yield program, f"{EXAMPLES_LIST} does not list it with a sentence"
 
 
 def check(path):
