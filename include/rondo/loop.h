@@ -68,7 +68,7 @@ struct rondo_loop_options {
     /* Receive buffers of one lane, allocated as needed: a power of two, 2 to 32768. */
     uint32_t buffers;
     /* Connections open at a time: 1 to 16777216; automatic: the limit of open descriptors less
-     * 64. At the limit accepting pauses, and goes on when one closes. */
+     * 64. At the limit accepting pauses, and goes on when one closes; connects are refused. */
     uint32_t connections;
     /* Bytes a stream may have queued for writing before a write is refused: 4 KiB to 1 TiB. */
     uint64_t write_queue_max;
@@ -183,7 +183,7 @@ struct rondo_loop_stats {
     uint64_t accepts_paused;    /* times accepting paused: descriptors or connections exhausted */
     uint64_t reads_paused;      /* times a stream stopped reading until its queues shrank */
     uint64_t connections;       /* streams alive now */
-    uint64_t connections_total; /* streams ever accepted */
+    uint64_t connections_total; /* streams ever accepted or connected */
     uint64_t bytes_received;
     uint64_t bytes_sent;
     uint64_t setup_flags_dropped;     /* ring features wanted that this kernel refused: bits in the

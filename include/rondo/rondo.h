@@ -13,6 +13,7 @@
 #include "loop.h"
 #include "op.h"
 #include "probe.h"
+#include "resolve.h"
 #include "strand.h"
 #include "stream.h"
 #include "timer.h"

@@ -275,6 +275,65 @@ int rondo_stream_set_keepalive(rondo_stream *stream, uint32_t idle_s, uint32_t i
  * thread; does not suspend. Valid as long as the stream. Since 0.1. */
 rondo_strand *rondo_stream_strand(rondo_stream *stream);
 
+/* ---- connecting ---- */
+
+/* How to connect. Start from RONDO_CONNECT_OPTIONS_INIT. */
+struct rondo_connect_options {
+    size_t size;
+    /* Connect from here: a numeric IPv4 or IPv6 address of this machine, which restricts the family
+     * to its own. NULL: the system chooses. Copied. */
+    const char *source_host;
+    /* And from this port, which needs a source_host. 0: the system chooses. */
+    uint16_t source_port;
+    /* Which addresses of a name to try: AF_UNSPEC (all), AF_INET or AF_INET6. */
+    int family;
+    /* Send small messages at once (TCP_NODELAY). */
+    bool nodelay;
+    /* How long one address of a name has before the next is tried beside it: 10 ms to 10 s. */
+    uint64_t attempt_delay_ns;
+};
+
+#define RONDO_CONNECT_OPTIONS_INIT                                                \
+    {                                                                             \
+        sizeof(struct rondo_connect_options), NULL, 0, AF_UNSPEC, true, 250000000 \
+    }
+
+/* Connect to @port (1 to 65535) of @host, a name or a numeric IPv4 or IPv6 address. @options may be
+ * NULL; all input is copied. Any thread; does not suspend. On success the result's value is 0 and
+ * its stream is yours as an accepted one is: start it or close it. Its errors are those of
+ * connect(2), socket(2) and bind(2), such as -ECONNREFUSED, -EHOSTUNREACH, -EADDRNOTAVAIL, -EMFILE;
+ * -ETIMEDOUT is the deadline's or the kernel's, which gives up after some two minutes; -ENOBUFS:
+ * the loop has as many connections as its options allow.
+ *
+ * A name is looked up as by rondo_resolve(), whose errors it then ends with (rondo_resolve_eai()
+ * tells them apart). IPv4 and IPv6 addresses come from getaddrinfo(3) together and sorted, so both
+ * answers of the name server are awaited. They are tried as RFC 8305 says: families in turn, the
+ * next address at once when one failed, otherwise beside the others after attempt_delay_ns; 64
+ * addresses at most. The first connection wins; the others are closed before done is called. If all
+ * fail, the error is that of the first address. The deadline is for all of it, and a cancel ends
+ * all of it at once. If a connection was made before the cancel reached the kernel, it is the
+ * result.
+ *
+ * Returns 0, or with a rondo_error_text(): -EINVAL (an argument or option), -ENAMETOOLONG (host),
+ * -EAFNOSUPPORT (the families of host, source_host and family do not go together), -ENOMEM; or
+ * -ESHUTDOWN (the loop has stopped), -ECHILD. Since 0.1. */
+int rondo_stream_connect(rondo_loop *loop, const char *host, uint16_t port,
+                         const struct rondo_connect_options *options,
+                         const struct rondo_request *request);
+
+/* The same to one IPv4, IPv6 or Unix address, which is copied. Any thread; does not suspend.
+ * Returns what rondo_stream_connect() returns. Since 0.1. */
+int rondo_stream_connect_address(rondo_loop *loop, const struct sockaddr *address, socklen_t size,
+                                 const struct rondo_connect_options *options,
+                                 const struct rondo_request *request);
+
+/* The same to the Unix stream socket at @path, or with a leading '@' at an abstract name; a
+ * source_host is refused. While the backlog of its listener is full it waits. Any thread; does not
+ * suspend. Returns what rondo_stream_connect() returns. Since 0.1. */
+int rondo_stream_connect_unix(rondo_loop *loop, const char *path,
+                              const struct rondo_connect_options *options,
+                              const struct rondo_request *request);
+
 #ifdef __cplusplus
 }
 #endif

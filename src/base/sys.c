@@ -225,6 +225,18 @@ static int do_listen(int fd, int backlog)
     return result(listen(fd, backlog));
 }
 
+static int do_connect(int fd, const struct sockaddr *address, socklen_t size)
+{
+    return result(connect(fd, address, size));
+}
+
+static int do_set_blocking(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    return flags < 0 ? -errno : result(fcntl(fd, F_SETFL, flags & ~O_NONBLOCK));
+}
+
 static int do_accept_now(int fd)
 {
     int flags = fcntl(fd, F_GETFL);
@@ -277,6 +289,32 @@ static int64_t do_send_file(int fd, int file, uint64_t offset, size_t size)
     if (flags >= 0 && !(flags & O_NONBLOCK))
         (void)fcntl(fd, F_SETFL, flags);
     return value;
+}
+
+static int do_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
+                          struct addrinfo **ret_list, int *ret_error)
+{
+    int eai = getaddrinfo(host, service, hints, ret_list);
+
+    *ret_error = eai == EAI_SYSTEM ? -errno : 0;
+    return eai;
+}
+
+static void do_freeaddrinfo(struct addrinfo *list)
+{
+    if (list)
+        freeaddrinfo(list);
+}
+
+static int do_getnameinfo(const struct sockaddr *address, socklen_t size, char *ret_host,
+                          size_t host_size, char *ret_service, size_t service_size, int flags,
+                          int *ret_error)
+{
+    int eai = getnameinfo(address, size, ret_host, (socklen_t)host_size, ret_service,
+                          (socklen_t)service_size, flags);
+
+    *ret_error = eai == EAI_SYSTEM ? -errno : 0;
+    return eai;
 }
 
 static int do_ring_register(int fd, unsigned opcode, const void *arg, unsigned count)
@@ -351,6 +389,8 @@ struct sys sys = {
     .socket = do_socket,
     .bind = do_bind,
     .listen = do_listen,
+    .connect = do_connect,
+    .set_blocking = do_set_blocking,
     .accept_now = do_accept_now,
     .setsockopt = do_setsockopt,
     .getsockopt = do_getsockopt,
@@ -358,6 +398,9 @@ struct sys sys = {
     .getpeername = do_getpeername,
     .send = do_send,
     .send_file = do_send_file,
+    .getaddrinfo = do_getaddrinfo,
+    .freeaddrinfo = do_freeaddrinfo,
+    .getnameinfo = do_getnameinfo,
     .ring_register = do_ring_register,
     .ring_setup = do_ring_setup,
     .call = do_call,

@@ -7,6 +7,7 @@
 #ifndef RONDO_BASE_SYS_H
 #define RONDO_BASE_SYS_H
 
+#include <netdb.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -68,6 +69,9 @@ struct sys {
     int (*socket)(int family, int type, int protocol);
     int (*bind)(int fd, const struct sockaddr *address, socklen_t size);
     int (*listen)(int fd, int backlog);
+    int (*connect)(int fd, const struct sockaddr *address, socklen_t size);
+    /* Takes O_NONBLOCK off. */
+    int (*set_blocking)(int fd);
     /* A connection that waits at a listener, or -EAGAIN: it never blocks. */
     int (*accept_now)(int fd);
     int (*setsockopt)(int fd, int level, int name, const void *value, socklen_t size);
@@ -77,6 +81,15 @@ struct sys {
     int64_t (*send)(int fd, const void *data, size_t size, int flags);
     /* sendfile(2) that never waits for room: bytes, or -EAGAIN. */
     int64_t (*send_file)(int fd, int file, uint64_t offset, size_t size);
+
+    /* As getaddrinfo(3) and getnameinfo(3): 0 or an EAI number. *ret_error: -errno with EAI_SYSTEM,
+     * otherwise 0. They block. */
+    int (*getaddrinfo)(const char *host, const char *service, const struct addrinfo *hints,
+                       struct addrinfo **ret_list, int *ret_error);
+    void (*freeaddrinfo)(struct addrinfo *list);
+    int (*getnameinfo)(const struct sockaddr *address, socklen_t size, char *ret_host,
+                       size_t host_size, char *ret_service, size_t service_size, int flags,
+                       int *ret_error);
 
     /* io_uring_register(2), for what Debian 12's liburing declares and does not export. */
     int (*ring_register)(int fd, unsigned opcode, const void *arg, unsigned count);

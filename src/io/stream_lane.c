@@ -117,11 +117,18 @@ static void close_advance(struct lane *lane, struct rondo_stream *stream, bool a
     close_arm(lane, stream);
 }
 
+static void stream_drain(struct lane *lane, struct lane_handle *handle);
+
 void stream_advance(struct lane *lane, struct rondo_stream *stream)
 {
     if (stream->closing) {
         if (stream->fd_closed)
             finish(lane, stream);
+        return;
+    }
+    if (unlikely(stream->drains_late) && !stream_has_flag(stream, STREAM_NEW)) {
+        stream->drains_late = false;
+        stream_drain(lane, &stream->handle);
         return;
     }
     if (stream_has_flag(stream, STREAM_ABORT) && !stream->broken)
@@ -156,6 +163,9 @@ static void stream_drain(struct lane *lane, struct lane_handle *handle)
     /* Acquire pairs with rondo_stream_start(): the handlers are set. */
     uint32_t flags = load_acquire(&stream->flags);
 
+    stream->drains_late = flags & STREAM_NEW;
+    if (stream->drains_late)
+        return;
     if (flags & STREAM_STARTED)
         lane_post(lane, &stream->strand, &stream->draining_event);
     else if (!(flags & STREAM_PULLED)) /* Operations end a pulled one, or the deadline does. */
