@@ -15,5 +15,6 @@
 #include "stream.h"
 #include "timer.h"
 #include "version.h"
+#include "wake.h"
 
 #endif
