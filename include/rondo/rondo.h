@@ -10,6 +10,7 @@
 #include "error.h"
 #include "loop.h"
 #include "op.h"
+#include "poll.h"
 #include "probe.h"
 #include "strand.h"
 #include "stream.h"
