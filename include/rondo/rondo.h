@@ -12,6 +12,7 @@
 #include "op.h"
 #include "poll.h"
 #include "probe.h"
+#include "signal.h"
 #include "strand.h"
 #include "stream.h"
 #include "timer.h"
