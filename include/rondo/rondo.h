@@ -18,5 +18,6 @@
 #include "timer.h"
 #include "version.h"
 #include "wake.h"
+#include "watch.h"
 
 #endif
