@@ -8,6 +8,7 @@
 #define RONDO_H
 
 #include "error.h"
+#include "futex.h"
 #include "loop.h"
 #include "op.h"
 #include "poll.h"
