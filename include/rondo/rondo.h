@@ -13,6 +13,7 @@
 #include "op.h"
 #include "poll.h"
 #include "probe.h"
+#include "process.h"
 #include "signal.h"
 #include "strand.h"
 #include "stream.h"
