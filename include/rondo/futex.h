@@ -18,8 +18,8 @@ extern "C" {
  * RONDO_FUTEX_SHARED. Change the word, then wake: a wake without a change may be missed.
  * The result's value is 0 (woken; look at the word again, as always), -EAGAIN (*@word was not
  * @expected when the wait began), -EFAULT (no such memory).
- * Before Linux 6.7 each wait takes a thread of the blocking pool, which looks every 20 ms whether it
- * was cancelled.
+ * Before Linux 6.7 each wait takes a thread of the blocking pool, which looks every 20 ms whether
+ * it was cancelled.
  * Returns 0, -EINVAL (NULL, not aligned, other flags), -ENOMEM, -ESHUTDOWN, -ECHILD. Since 0.1. */
 int rondo_futex_wait(rondo_loop *loop, const uint32_t *word, uint32_t expected, uint32_t flags,
                      const struct rondo_request *request);

@@ -81,8 +81,8 @@ struct rondo_process_handlers {
 };
 
 /* Start a program. Any thread; does not suspend, and blocks until the program runs or cannot, about
- * 0.1 ms. The child begins with no signal blocked or ignored. @handlers and @ctx must stay valid until
- * the closed callback; *ret_process is valid until it returns.
+ * 0.1 ms. The child begins with no signal blocked or ignored. @handlers and @ctx must stay valid
+ * until the closed callback; *ret_process is valid until it returns.
  *
  * The process stays open after its exit until you close it. Closed before its exit it goes on by
  * itself, unless kill_on_close says otherwise, and is collected all the same: for that it takes a
@@ -90,10 +90,10 @@ struct rondo_process_handlers {
  * deadline; a stop closes them.
  *
  * Nobody else may take its status (wait(2) for any child, SIGCHLD ignored) or it is lost.
- * Returns 0, or with a rondo_error_text(): -EINVAL, -ENOENT, -EACCES, -ENOEXEC, -ENOTDIR, -E2BIG (the
- * program cannot be executed, or cwd entered), -EBADF (a descriptor is not open), -EPERM (uid, gid),
- * -EMFILE, -ENFILE, -EAGAIN, -ENOMEM, -ESHUTDOWN (the loop is stopping), -ECHILD (in the child of a
- * fork; or something takes the status of all children). Since 0.1. */
+ * Returns 0, or with a rondo_error_text(): -EINVAL, -ENOENT, -EACCES, -ENOEXEC, -ENOTDIR, -E2BIG
+ * (the program cannot be executed, or cwd entered), -EBADF (a descriptor is not open), -EPERM (uid,
+ * gid), -EMFILE, -ENFILE, -EAGAIN, -ENOMEM, -ESHUTDOWN (the loop is stopping), -ECHILD (in the
+ * child of a fork; or something takes the status of all children). Since 0.1. */
 int rondo_process_spawn(rondo_loop *loop, const struct rondo_process_options *options,
                         const struct rondo_process_handlers *handlers, void *ctx,
                         rondo_process **ret_process);
@@ -113,16 +113,17 @@ pid_t rondo_process_id(const rondo_process *process);
  * does not suspend. Returns 0, -EINVAL, -ESRCH (it has exited), -EPERM, -ECHILD. Since 0.1. */
 int rondo_process_kill(rondo_process *process, int signal);
 
-/* Wait until it has ended. Any thread; does not suspend. The result's value is its exit code, or 128
- * + the signal that ended it, or -ECHILD when somebody else took its status. *ret_status, which may
- * be NULL and must stay valid until the end, tells it apart. Ends at once if it has exited, and with
- * -ECANCELED when the process is closed.
+/* Wait until it has ended. Any thread; does not suspend. The result's value is its exit code, or
+ * 128 + the signal that ended it, or -ECHILD when somebody else took its status. *ret_status, which
+ * may be NULL and must stay valid until the end, tells it apart. Ends at once if it has exited, and
+ * with -ECANCELED when the process is closed.
  * Returns 0, -EINVAL, -EBADF (closed or closing), -ENOMEM, -ESHUTDOWN, -ECHILD. Since 0.1. */
 int rondo_process_wait(rondo_process *process, struct rondo_exit_status *ret_status,
                        const struct rondo_request *request);
 
-/* Close it, see rondo_process_spawn(); the closed callback follows, the exited one does not any more.
- * Any thread; does not suspend. Returns 0, -EINVAL, -EALREADY (closing already). Since 0.1. */
+/* Close it, see rondo_process_spawn(); the closed callback follows, the exited one does not any
+ * more. Any thread; does not suspend.
+ * Returns 0, -EINVAL, -EALREADY (closing already). Since 0.1. */
 int rondo_process_close(rondo_process *process);
 
 /* The strand its callbacks run on. Any thread; does not suspend. Valid as long as the process.

@@ -2,8 +2,6 @@
 #ifndef RONDO_SIGNAL_H
 #define RONDO_SIGNAL_H
 
-#include <signal.h>
-
 #include "loop.h"
 #include "op.h"
 #include "strand.h"
@@ -39,15 +37,15 @@ struct rondo_signal_handlers {
  * for itself). Any thread; does not suspend. @handlers and @ctx must stay valid until the closed
  * callback; *ret_signal is valid until it returns. The loop's drain closes it.
  *
- * A signal reaches watchers only while every thread of the process blocks it: this call blocks it in
- * the calling thread for good, rondo's own threads block all, and threads that you start later
+ * A signal reaches watchers only while every thread of the process blocks it: this call blocks it
+ * in the calling thread for good, rondo's own threads block all, and threads that you start later
  * inherit it. So watch before you start threads, or block it there yourself. It must be sent to the
  * process, as kill(2), sigqueue(3) and terminals do; raise(3) and pthread_kill(3) reach one thread.
  *
  * Real-time signals are queued by the kernel and none is lost; of other signals one is kept that
- * came again before it was read. Deliveries come in the kernel's order. A watcher for which 256 wait
- * holds up all the signals of the loop, which wait in the kernel. A signal that is watched by two
- * loops goes to one of them.
+ * came again before it was read. Deliveries come in the kernel's order. A watcher for which 256
+ * wait holds up all the signals of the loop, which wait in the kernel. A signal that is watched by
+ * two loops goes to one of them.
  * Returns 0, -EINVAL, -ENOMEM, -EMFILE, -ENFILE, -ESHUTDOWN (the loop is stopping), -ECHILD.
  * Since 0.1. */
 int rondo_signal_create(rondo_loop *loop, int number, const struct rondo_signal_handlers *handlers,
@@ -62,15 +60,15 @@ int rondo_signal_close(rondo_signal *signal);
  * Since 0.1. */
 rondo_strand *rondo_signal_strand(rondo_signal *signal);
 
-/* Wait once for a signal of @set, with the rules of rondo_signal_create(). Any thread; does not
- * suspend. The result's value is its number; *ret_info, which may be NULL and must stay valid until
- * the end, tells the rest. A signal that came before this call is received if it was blocked and
- * nobody watched it, so that calls one after the other miss nothing. One that a cancel was too late
- * for is received, not lost.
- * Returns 0, -EINVAL (also: an empty set, or one with a signal that cannot be watched), -ENOMEM,
- * -EMFILE, -ENFILE, -ESHUTDOWN, -ECHILD. Since 0.1. */
-int rondo_signal_wait(rondo_loop *loop, const sigset_t *set, struct rondo_signal_info *ret_info,
-                      const struct rondo_request *request);
+/* Wait once for one of the @count signals in @numbers, with the rules of rondo_signal_create(). Any
+ * thread; does not suspend. The result's value is its number; *ret_info, which may be NULL and must
+ * stay valid until the end, tells the rest. A signal that came before this call is received if it
+ * was blocked and nobody watched it, so that calls one after the other miss nothing. One that a
+ * cancel was too late for is received, not lost.
+ * Returns 0, -EINVAL (also: no numbers, or one that cannot be watched), -ENOMEM, -EMFILE, -ENFILE,
+ * -ESHUTDOWN, -ECHILD. Since 0.1. */
+int rondo_signal_wait(rondo_loop *loop, const int *numbers, uint32_t count,
+                      struct rondo_signal_info *ret_info, const struct rondo_request *request);
 
 #ifdef __cplusplus
 }

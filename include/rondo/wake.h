@@ -29,9 +29,9 @@ int rondo_wake_create(rondo_loop *loop, const struct rondo_wake_handlers *handle
                       rondo_wake **ret_wake);
 
 /* Have rung called soon: at least once after this call. Rings that come before it is called share
- * the call; what a thread wrote before it rang is visible there. Any thread, and any signal handler:
- * this is async-signal-safe and leaves errno alone. Does not suspend. After a close, and before the
- * closed callback has returned, it does nothing.
+ * the call; what a thread wrote before it rang is visible there. Any thread, and any signal
+ * handler: this is async-signal-safe and leaves errno alone. Does not suspend. After a close, and
+ * before the closed callback has returned, it does nothing.
  * Returns 0, -EINVAL (NULL), -ECHILD. Since 0.1. */
 int rondo_wake_ring(rondo_wake *wake);
 

@@ -28,8 +28,8 @@ struct rondo_watch_handlers {
     size_t size;
     /* @change is valid until the callback returns. */
     void (*changed)(rondo_watch *watch, const struct rondo_change *change, void *ctx);
-    /* The last callback. @error: 0 (asked for, or the loop ended), or why changes cannot be read any
-     * more. May be NULL. */
+    /* The last callback. @error: 0 (asked for, or the loop ended), or why changes cannot be read
+     * any more. May be NULL. */
     void (*closed)(rondo_watch *watch, int error, void *ctx);
 };
 
@@ -55,8 +55,8 @@ int rondo_watch_add(rondo_watch *watch, const char *path, uint32_t mask, int32_t
  * Returns 0, -EINVAL (also: no such id), -EBADF (closed or closing), -ECHILD. Since 0.1. */
 int rondo_watch_remove(rondo_watch *watch, int32_t id);
 
-/* Close it; the closed callback follows. Any thread; does not suspend. Returns 0, -EINVAL, -EALREADY
- * (closing already). Since 0.1. */
+/* Close it; the closed callback follows. Any thread; does not suspend. Returns 0, -EINVAL,
+ * -EALREADY (closing already). Since 0.1. */
 int rondo_watch_close(rondo_watch *watch);
 
 /* The strand its callbacks run on. Any thread; does not suspend. Valid as long as the watch.

@@ -1,6 +1,7 @@
 /* The lane's side of a child process: waiting for it, and its end; see process.h.
  *
- * process_exit_run, process_closed, process_destroy, waiter_release: a worker. The rest: the lane's thread.
+ * process_exit_run, process_closed, process_destroy, waiter_release: a worker. The rest: the lane's
+ * thread.
  */
 #include "process.h"
 

@@ -7,6 +7,8 @@
 
 #include "operation.h"
 
+#include <signal.h>
+
 enum {
     SIGNAL_CONSUMED = HANDLE_OWN,
     SIGNAL_MAX = 64,
@@ -260,29 +262,27 @@ static const struct operation_kind wait_kind = {
     .release = wait_release,
 };
 
-/* The bits of @set, or 0: it is empty, or not all of it can be watched. */
-static uint64_t mask_of(const sigset_t *set)
+/* The bits of @numbers, or 0: there are none, or not all can be watched. */
+static uint64_t mask_of(const int *numbers, uint32_t count)
 {
     uint64_t mask = 0;
 
-    for (int number = 1; number <= SIGNAL_MAX; number++) {
-        if (sigismember(set, number) != 1)
-            continue;
-        if (!bit_of(number))
+    for (uint32_t i = 0; numbers && i < count; i++) {
+        if (!bit_of(numbers[i]))
             return 0;
-        mask |= bit_of(number);
+        mask |= bit_of(numbers[i]);
     }
     return mask;
 }
 
-RONDO_PUBLIC int rondo_signal_wait(rondo_loop *loop, const sigset_t *set,
+RONDO_PUBLIC int rondo_signal_wait(rondo_loop *loop, const int *numbers, uint32_t count,
                                    struct rondo_signal_info *ret_info,
                                    const struct rondo_request *request)
 {
     struct signal_source *source;
     struct operation *operation;
     struct hub *hub;
-    uint64_t mask = set ? mask_of(set) : 0;
+    uint64_t mask = mask_of(numbers, count);
     int error = hub_of(loop, &hub);
 
     if (error || !mask)

@@ -45,8 +45,8 @@ struct signal_taker {
     void (*fail)(struct lane *lane, struct signal_taker *taker, int error);
 };
 
-/* Any thread: the loop's source with one more taker, which is made if there is none. 0, or the error
- * of a public function. */
+/* Any thread: the loop's source with one more taker, which is made if there is none. 0, or the
+ * error of a public function. */
 int signal_source_get(struct hub *hub, struct signal_source **ret_source);
 
 /* Any thread: one taker, which is not listed any more, less. */

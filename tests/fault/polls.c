@@ -1,5 +1,5 @@
-/* Goal: readiness of a descriptor is told once by rondo_poll() and level-triggered by a poller, with
- * the outcome its cancel, deadline, close or loop's end asks for.
+/* Goal: readiness of a descriptor is told once by rondo_poll() and level-triggered by a poller,
+ * with the outcome its cancel, deadline, close or loop's end asks for.
  * Method: pipes, sockets and files in every state of readiness; each operation must end once. */
 #include "support.h"
 

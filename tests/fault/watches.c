@@ -1,5 +1,5 @@
-/* Goal: every change of what is watched is told once and in order; when the kernel had to drop some,
- * that is told.
+/* Goal: every change of what is watched is told once and in order; when the kernel had to drop
+ * some, that is told.
  * Method: files made, renamed and removed in a folder of our own, while the watch is quick, stuck,
  * closed, or its loop ends. */
 #include "support.h"
