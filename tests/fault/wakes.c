@@ -262,6 +262,44 @@ static void loop_stopped_under_it(void **state)
     rondo_loop_free(loop);
 }
 
+/* All kinds of events answer the same in the child of a fork. */
+static void in_the_child(void *ctx)
+{
+    static const int numbers[] = {SIGUSR1};
+    struct rondo_signal_handlers signals = {.size = sizeof(signals)};
+    struct rondo_watch_handlers watches = {.size = sizeof(watches)};
+    struct rondo_poller_handlers pollers = {.size = sizeof(pollers)};
+    struct rondo_process_handlers processes = {.size = sizeof(processes)};
+    struct rondo_process_options options = RONDO_PROCESS_OPTIONS_INIT;
+    const uint32_t *word = ctx;
+    rondo_process *process;
+    rondo_poller *poller;
+    rondo_signal *signal;
+    rondo_watch *watch;
+
+    CHECK_EQUAL(rondo_wake_ring(wake), -ECHILD);
+    CHECK_EQUAL(rondo_wake_create(loop, &handlers, NULL, &wake), -ECHILD);
+    CHECK_EQUAL(rondo_signal_create(loop, SIGUSR1, &signals, NULL, &signal), -ECHILD);
+    CHECK_EQUAL(rondo_signal_wait(loop, numbers, 1, NULL, NULL), -ECHILD);
+    CHECK_EQUAL(rondo_watch_create(loop, &watches, NULL, &watch), -ECHILD);
+    CHECK_EQUAL(rondo_poll(loop, 0, POLLIN, NULL), -ECHILD);
+    CHECK_EQUAL(rondo_poller_create(loop, 0, POLLIN, &pollers, NULL, &poller), -ECHILD);
+    CHECK_EQUAL(rondo_futex_wait(loop, word, 0, 0, NULL), -ECHILD);
+    CHECK_EQUAL(rondo_process_spawn(loop, &options, &processes, NULL, &process), -ECHILD);
+}
+
+static void fork_child(void **state)
+{
+    uint32_t word = 0;
+
+    (void)state;
+    begin();
+    run_in_child(in_the_child, &word);
+    CHECK_EQUAL(rondo_wake_ring(wake), 0);
+    WAIT_UNTIL(atomic_load(&rung_count) == 1, 5000);
+    end_loop();
+}
+
 static void before_the_loop_runs(void **state)
 {
     (void)state;
@@ -278,10 +316,15 @@ static void before_the_loop_runs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bad_arguments),          cmocka_unit_test(from_a_signal_handler),
-        cmocka_unit_test(from_four_threads),      cmocka_unit_test(publishes_what_was_written),
-        cmocka_unit_test(closed_in_its_callback), cmocka_unit_test(rung_against_close),
-        cmocka_unit_test(loop_stopped_under_it),  cmocka_unit_test(before_the_loop_runs),
+        cmocka_unit_test(bad_arguments),
+        cmocka_unit_test(from_a_signal_handler),
+        cmocka_unit_test(from_four_threads),
+        cmocka_unit_test(publishes_what_was_written),
+        cmocka_unit_test(closed_in_its_callback),
+        cmocka_unit_test(rung_against_close),
+        cmocka_unit_test(loop_stopped_under_it),
+        cmocka_unit_test(before_the_loop_runs),
+        cmocka_unit_test(fork_child),
     };
 
     (void)test_begin("wakes");
