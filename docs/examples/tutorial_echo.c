@@ -1,5 +1,5 @@
-#include <errno.h>
 #include <rondo/rondo.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
