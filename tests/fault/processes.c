@@ -408,6 +408,30 @@ static void closed_while_it_runs(void **state)
     end_loop();
 }
 
+static void close_after_exit(void *ctx)
+{
+    struct child *child = ctx;
+
+    WAIT_UNTIL(is_gone(child->id), 5000);
+    test_pass_time(5); /* The exit is posted behind this callback by now. */
+    CHECK_EQUAL(rondo_process_close(child->process), 0);
+    CHECK_EQUAL(rondo_process_close(child->process), -EALREADY);
+}
+
+static void not_told_after_a_close(void **state)
+{
+    struct child *child = &children[0];
+
+    (void)state;
+    loop = loop_begin(NULL);
+    shell(child, NULL, "sleep 0.01");
+    CHECK_EQUAL(
+        rondo_strand_post(rondo_process_strand(child->process), close_after_exit, child, NULL), 0);
+    WAIT_UNTIL(atomic_load(&child->closed_count) == 1, 5000);
+    CHECK_EQUAL(atomic_load(&child->exited_count), 0);
+    end_loop();
+}
+
 static void close_against_exit(void **state)
 {
     uint64_t seed = test_begin("processes");
@@ -604,6 +628,7 @@ int main(void)
         cmocka_unit_test(given_descriptors),
         cmocka_unit_test(many_children),
         cmocka_unit_test(closed_while_it_runs),
+        cmocka_unit_test(not_told_after_a_close),
         cmocka_unit_test(close_against_exit),
         cmocka_unit_test(loop_ends_under_it),
         cmocka_unit_test(status_is_taken_by_another),

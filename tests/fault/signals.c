@@ -271,6 +271,16 @@ static void waits_miss_nothing(void **state)
     CHECK(rondo_cancel(end.handle) != RONDO_CANCEL_FINISHED);
     wait_done(&end, -ECANCELED);
     CHECK_EQUAL(rondo_cancel(end.handle), RONDO_CANCEL_FINISHED);
+    /* One that comes between two waits stays with the kernel, though signals are read for others. */
+    watch(&watchers[0], SIGUSR2);
+    begin_wait(&end, SIGUSR1, rondo_now_ns() + 5 * MS);
+    wait_done(&end, -ETIMEDOUT);
+    CHECK_EQUAL(kill(getpid(), SIGUSR1), 0);
+    CHECK_EQUAL(kill(getpid(), SIGUSR2), 0);
+    WAIT_UNTIL(atomic_load(&watchers[0].count) == 1, 5000);
+    test_pass_time(2);
+    begin_wait(&end, SIGUSR1, 0);
+    wait_done(&end, SIGUSR1);
     end_loop();
 }
 
