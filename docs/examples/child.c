@@ -2,7 +2,6 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 static _Atomic int parts_left = 2; /* the child's output, and its exit */
 
@@ -12,29 +11,22 @@ static void part_ended(void)
         rondo_loop_stop(rondo_current_loop());
 }
 
-static void on_output(rondo_poller *poller, uint32_t events, void *ctx)
+static void on_output(rondo_stream *stream, const void *data, size_t size, void *ctx)
 {
-    const int *fd = ctx;
-    char data[4096];
-    ssize_t size = read(*fd, data, sizeof(data));
-
-    (void)events;
-    if (size > 0)
-        fwrite(data, 1, (size_t)size, stdout);
-    else
-        rondo_poller_close(poller);
+    (void)stream;
+    (void)ctx;
+    fwrite(data, 1, size, stdout);
 }
 
-static void on_output_closed(rondo_poller *poller, int error, void *ctx)
+static void on_output_closed(rondo_stream *stream, int error, void *ctx)
 {
-    const int *fd = ctx;
-
-    (void)poller;
+    (void)stream;
     (void)error;
-    close(*fd);
+    (void)ctx;
     part_ended();
 }
-static const struct rondo_poller_handlers output = {sizeof(output), on_output, on_output_closed};
+static const struct rondo_stream_handlers output = {
+    .size = sizeof(output), .read = on_output, .closed = on_output_closed};
 
 static void on_exited(rondo_process *process, const struct rondo_exit_status *status, void *ctx)
 {
@@ -52,14 +44,29 @@ static void on_closed(rondo_process *process, int error, void *ctx)
 }
 static const struct rondo_process_handlers sorter = {sizeof(sorter), on_exited, on_closed};
 
-int main(void)
+static int talk(rondo_process *process)
 {
     static const char text[] = "three\none\ntwo\n";
-    static int out;
+    rondo_stream *in = NULL;
+    rondo_stream *out = NULL;
+    int error = rondo_process_take_stream(process, 0, &in);
+
+    if (!error)
+        error = rondo_process_take_stream(process, 1, &out);
+    if (!error)
+        error = rondo_stream_start(out, &output, NULL);
+    if (!error)
+        error = rondo_stream_write(in, text, strlen(text));
+    if (!error)
+        error = rondo_stream_close(in); /* When it is written; the child sees the end: it sorts. */
+    return error;
+}
+
+int main(void)
+{
     char *argv[] = {"sort", NULL};
     struct rondo_process_options options = RONDO_PROCESS_OPTIONS_INIT;
     rondo_process *process = NULL;
-    rondo_poller *poller = NULL;
     rondo_loop *loop = NULL;
     int error = rondo_loop_create(NULL, &loop);
 
@@ -69,14 +76,8 @@ int main(void)
     options.stdio[1].kind = RONDO_STDIO_PIPE;
     if (!error)
         error = rondo_process_spawn(loop, &options, &sorter, NULL, &process);
-    if (!error) {
-        int in = rondo_process_take_pipe(process, 0);
-        if (write(in, text, strlen(text)) < 0)
-            perror("write");
-        close(in); /* The end of its input: it sorts. */
-        out = rondo_process_take_pipe(process, 1);
-        error = rondo_poller_create(loop, out, POLLIN, &output, &out, &poller);
-    }
+    if (!error)
+        error = talk(process);
     if (!error)
         error = rondo_loop_run(loop);
     if (error)

@@ -8,6 +8,7 @@
 #include "loop.h"
 #include "op.h"
 #include "strand.h"
+#include "stream.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -104,6 +105,12 @@ int rondo_process_spawn(rondo_loop *loop, const struct rondo_process_options *op
  * Returns the descriptor, -EINVAL (NULL, or another number), -ENOENT (there is no pipe, or it was
  * taken). Since 0.1. */
 int rondo_process_take_pipe(rondo_process *process, int number);
+
+/* The same as a stream, see rondo_stream_open(): start it to read, write to it, close it to end the
+ * child's input. Any thread; does not suspend. On an error the pipe can still be taken.
+ * Returns 0, -EINVAL, -ENOENT (there is no pipe, or it was taken), and what rondo_stream_open()
+ * returns. Since 0.1. */
+int rondo_process_take_stream(rondo_process *process, int number, rondo_stream **ret_stream);
 
 /* The kernel's number of the process. It may be another's once it has exited; signal it by
  * rondo_process_kill(). Any thread; does not suspend. -EINVAL for NULL. Since 0.1. */

@@ -173,6 +173,20 @@ RONDO_PUBLIC int rondo_process_take_pipe(rondo_process *process, int number)
     return fd < 0 ? -ENOENT : fd;
 }
 
+RONDO_PUBLIC int rondo_process_take_stream(rondo_process *process, int number,
+                                           rondo_stream **ret_stream)
+{
+    int fd = rondo_process_take_pipe(process, number);
+    int error;
+
+    if (fd < 0)
+        return fd;
+    error = rondo_stream_open((rondo_loop *)process->hub, fd, ret_stream);
+    if (error)
+        (void)exchange_acq_rel(&process->pipes[number], fd); /* As rondo_process_take_pipe(). */
+    return error;
+}
+
 RONDO_PUBLIC pid_t rondo_process_id(const rondo_process *process)
 {
     return process ? process->id : -EINVAL;

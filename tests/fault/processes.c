@@ -318,6 +318,57 @@ static void large_output_and_input(void **state)
     end_loop();
 }
 
+static _Atomic uint64_t echoed;
+static _Atomic bool echo_closed;
+
+static void note_echo(rondo_stream *stream, const void *data, size_t size, void *ctx)
+{
+    (void)stream;
+    (void)data;
+    (void)ctx;
+    atomic_fetch_add(&echoed, size);
+}
+
+static void note_echo_closed(rondo_stream *stream, int error, void *ctx)
+{
+    (void)stream;
+    (void)ctx;
+    CHECK_EQUAL(error, 0);
+    atomic_store(&echo_closed, true);
+}
+
+static const struct rondo_stream_handlers echo_handlers = {
+    .size = sizeof(echo_handlers), .read = note_echo, .closed = note_echo_closed};
+
+static void pipes_as_streams(void **state)
+{
+    struct rondo_process_options options = RONDO_PROCESS_OPTIONS_INIT;
+    struct child *child = &children[0];
+    static char data[1000000];
+    rondo_stream *in;
+    rondo_stream *out;
+
+    (void)state;
+    loop = loop_begin(NULL);
+    options.stdio[0].kind = RONDO_STDIO_PIPE;
+    options.stdio[1].kind = RONDO_STDIO_PIPE;
+    shell(child, &options, "exec cat");
+    CHECK_EQUAL(rondo_process_take_stream(NULL, 0, &in), -EINVAL);
+    CHECK_EQUAL(rondo_process_take_stream(child->process, 2, &in), -ENOENT);
+    CHECK_EQUAL(rondo_process_take_stream(child->process, 0, NULL), -EINVAL);
+    CHECK_EQUAL(rondo_process_take_stream(child->process, 0, &in), 0);
+    CHECK_EQUAL(rondo_process_take_stream(child->process, 0, &in), -ENOENT);
+    CHECK_EQUAL(rondo_process_take_stream(child->process, 1, &out), 0);
+    CHECK_EQUAL(rondo_stream_start(out, &echo_handlers, NULL), 0);
+    CHECK_EQUAL(rondo_stream_write(in, data, sizeof(data)), 0);
+    CHECK_EQUAL(rondo_stream_close(in), 0);
+    WAIT_UNTIL(atomic_load(&echo_closed), 5000);
+    CHECK_EQUAL(atomic_load(&echoed), sizeof(data));
+    wait_exited(child);
+    close_child(child);
+    end_loop();
+}
+
 static void given_descriptors(void **state)
 {
     struct rondo_process_options options = RONDO_PROCESS_OPTIONS_INIT;
@@ -620,19 +671,13 @@ static void before_the_loop_runs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(errors_of_a_start),
-        cmocka_unit_test(codes_and_signals),
-        cmocka_unit_test(environment_and_cwd),
-        cmocka_unit_test(signals_are_reset),
-        cmocka_unit_test(large_output_and_input),
-        cmocka_unit_test(given_descriptors),
-        cmocka_unit_test(many_children),
-        cmocka_unit_test(closed_while_it_runs),
-        cmocka_unit_test(not_told_after_a_close),
-        cmocka_unit_test(close_against_exit),
-        cmocka_unit_test(loop_ends_under_it),
-        cmocka_unit_test(status_is_taken_by_another),
-        cmocka_unit_test(waits),
+        cmocka_unit_test(errors_of_a_start),          cmocka_unit_test(codes_and_signals),
+        cmocka_unit_test(environment_and_cwd),        cmocka_unit_test(signals_are_reset),
+        cmocka_unit_test(large_output_and_input),     cmocka_unit_test(pipes_as_streams),
+        cmocka_unit_test(given_descriptors),          cmocka_unit_test(many_children),
+        cmocka_unit_test(closed_while_it_runs),       cmocka_unit_test(not_told_after_a_close),
+        cmocka_unit_test(close_against_exit),         cmocka_unit_test(loop_ends_under_it),
+        cmocka_unit_test(status_is_taken_by_another), cmocka_unit_test(waits),
         cmocka_unit_test(before_the_loop_runs),
     };
 
