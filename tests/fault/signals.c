@@ -271,7 +271,7 @@ static void waits_miss_nothing(void **state)
     CHECK(rondo_cancel(end.handle) != RONDO_CANCEL_FINISHED);
     wait_done(&end, -ECANCELED);
     CHECK_EQUAL(rondo_cancel(end.handle), RONDO_CANCEL_FINISHED);
-    /* One that comes between two waits stays with the kernel, though signals are read for others. */
+    /* One that comes between two waits stays with the kernel, though others are read meanwhile. */
     watch(&watchers[0], SIGUSR2);
     begin_wait(&end, SIGUSR1, rondo_now_ns() + 5 * MS);
     wait_done(&end, -ETIMEDOUT);
