@@ -17,10 +17,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/sendfile.h>
+#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -151,10 +153,13 @@ static int do_event_create(void)
 static int do_event_ring(int fd)
 {
     uint64_t one = 1;
+    int saved = errno;
     long written = write(fd, &one, sizeof(one));
-
     /* A full counter is rung already. */
-    return written < 0 && errno != EAGAIN ? -errno : 0;
+    int error = written < 0 && errno != EAGAIN ? -errno : 0;
+
+    errno = saved;
+    return error;
 }
 
 static int do_close(int fd)
@@ -208,6 +213,46 @@ static uint64_t do_random(void)
 
     /* So few bytes are never given in part; without them the numbers only repeat. */
     return getrandom(&number, sizeof(number), 0) == sizeof(number) ? number : 0;
+}
+
+static sigset_t signal_set(uint64_t mask)
+{
+    sigset_t set;
+
+    (void)sigemptyset(&set);
+    for (int number = 1; number <= 64; number++)
+        if (mask & (UINT64_C(1) << (number - 1)))
+            (void)sigaddset(&set, number);
+    return set;
+}
+
+static int do_signal_block(uint64_t mask)
+{
+    sigset_t set = signal_set(mask);
+
+    return -pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
+static int do_signal_descriptor(int fd, uint64_t mask)
+{
+    sigset_t set = signal_set(mask);
+
+    return result(signalfd(fd, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+}
+
+static int do_watch_create(void)
+{
+    return result(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+}
+
+static int do_watch_add(int fd, const char *path, uint32_t mask)
+{
+    return result(inotify_add_watch(fd, path, mask));
+}
+
+static int do_watch_remove(int fd, int32_t id)
+{
+    return result(inotify_rm_watch(fd, id));
 }
 
 static int do_socket(int family, int type, int protocol)
@@ -386,6 +431,11 @@ struct sys sys = {
     .directory_read = do_directory_read,
     .truncate = do_truncate,
     .random = do_random,
+    .signal_block = do_signal_block,
+    .signal_descriptor = do_signal_descriptor,
+    .watch_create = do_watch_create,
+    .watch_add = do_watch_add,
+    .watch_remove = do_watch_remove,
     .socket = do_socket,
     .bind = do_bind,
     .listen = do_listen,

@@ -55,6 +55,7 @@ struct sys {
     int (*futex_wake)(const void *word, uint32_t count, uint32_t mask);
 
     int (*event_create)(void);
+    /* May be called in a signal handler: errno stays as it was. */
     int (*event_ring)(int fd);
     int (*close)(int fd);
     int (*open)(const char *path, int flags);
@@ -62,6 +63,16 @@ struct sys {
     int64_t (*directory_read)(int fd, void *ret_entries, size_t size);
     int (*truncate)(int fd, uint64_t size);
     uint64_t (*random)(void);
+
+    /* Block the signals of @mask (bit n - 1 for signal n) on the calling thread. */
+    int (*signal_block)(uint64_t mask);
+    /* A descriptor from which the signals of @mask are read, or with one: change its mask. */
+    int (*signal_descriptor)(int fd, uint64_t mask);
+
+    int (*watch_create)(void);
+    /* The number of the watch. */
+    int (*watch_add)(int fd, const char *path, uint32_t mask);
+    int (*watch_remove)(int fd, int32_t id);
 
     /* What a descriptor is, bits of enum sys_descriptor; or -EBADF. */
     int (*descriptor_traits)(int fd);

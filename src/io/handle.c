@@ -1,6 +1,6 @@
 /* The life of handles; see handle.h.
  *
- * init, submit, ask, close: any thread. closed_run: a worker. The rest: the lane's thread.
+ * init, submit, discard, ask, close: any thread. closed_run: a worker. The rest: the lane's thread.
  */
 #include "handle.h"
 
@@ -150,6 +150,11 @@ bool handle_init(struct handle *handle, const struct handle_kind *kind, struct l
 void handle_submit(struct handle *handle)
 {
     lane_ask(handle->lane, &handle->request);
+}
+
+void handle_discard(struct handle *handle)
+{
+    life_drop(handle->lane->options.life, 1);
 }
 
 uint32_t handle_ask(struct handle *handle, uint32_t flags)

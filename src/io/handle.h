@@ -71,6 +71,9 @@ bool handle_init(struct handle *handle, const struct handle_kind *kind, struct l
 /* Any thread: begin. */
 void handle_submit(struct handle *handle);
 
+/* Any thread, instead of handle_submit(): nothing is left of it but its memory. */
+void handle_discard(struct handle *handle);
+
 /* Any thread: have the lane look at the handle, with @flags set. The flags as they were. */
 uint32_t handle_ask(struct handle *handle, uint32_t flags);
 

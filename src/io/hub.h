@@ -1,6 +1,6 @@
 /* What every kind of I/O needs of its loop: the first member of struct rondo_loop.
  *
- * Written when the loop is created, read by any thread.
+ * Written when the loop is created, read by any thread; but for the signals.
  */
 #ifndef RONDO_IO_HUB_H
 #define RONDO_IO_HUB_H
@@ -10,9 +10,12 @@
 #include "blocking.h"
 #include "fork.h"
 #include "lane.h"
+#include "lock.h"
 #include "scheduler.h"
 
 #include <errno.h>
+
+struct signal_source;
 
 struct hub {
     struct lane *lanes; /* for the network; the one behind the last is for files */
@@ -27,6 +30,8 @@ struct hub {
     _Atomic uint32_t next_lane;
     struct lock orphans_lock;
     struct lane_handle orphans; /* streams that are closed and that their users still have */
+    struct lock signal_lock;
+    struct signal_source *signals; /* NULL while nobody wants any; under the lock */
 };
 
 static inline bool hub_is_forked(const struct hub *hub)

@@ -16,8 +16,8 @@ enum ring_opcode {
     RING_OP_FTRUNCATE = 55,      /* 6.9 */
 };
 
-/* Of the operations on futexes, in the place of the descriptor: private words of 32 bits. */
-enum { RING_FUTEX_U32_PRIVATE = 0x82 };
+/* Of the operations on futexes, in the place of the descriptor: 32-bit words, and private ones. */
+enum { RING_FUTEX_U32 = 0x02, RING_FUTEX_U32_PRIVATE = 0x82 };
 
 #ifndef IORING_FEAT_NO_IOWAIT
 #define IORING_FEAT_NO_IOWAIT (1U << 17)
