@@ -7,6 +7,7 @@
 #ifndef RONDO_H
 #define RONDO_H
 
+#include "datagram.h"
 #include "error.h"
 #include "loop.h"
 #include "op.h"

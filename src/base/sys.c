@@ -169,6 +169,11 @@ static int do_descriptor_traits(int fd)
     return traits;
 }
 
+static int do_duplicate(int fd)
+{
+    return result(fcntl(fd, F_DUPFD_CLOEXEC, 0));
+}
+
 static int do_socket(int family, int type, int protocol)
 {
     return result(socket(family, type, protocol));
@@ -194,6 +199,11 @@ static int do_accept_now(int fd)
     int accepted = result(accept4(fd, NULL, NULL, SOCK_CLOEXEC));
     (void)fcntl(fd, F_SETFL, flags);
     return accepted;
+}
+
+static int do_connect(int fd, const struct sockaddr *address, socklen_t size)
+{
+    return result(connect(fd, address, size));
 }
 
 static int do_setsockopt(int fd, int level, int name, const void *value, socklen_t size)
@@ -286,10 +296,12 @@ struct sys sys = {
     .event_ring = do_event_ring,
     .close = do_close,
     .descriptor_traits = do_descriptor_traits,
+    .duplicate = do_duplicate,
     .socket = do_socket,
     .bind = do_bind,
     .listen = do_listen,
     .accept_now = do_accept_now,
+    .connect = do_connect,
     .setsockopt = do_setsockopt,
     .getsockopt = do_getsockopt,
     .getsockname = do_getsockname,

@@ -53,6 +53,8 @@ struct sys {
     int (*event_create)(void);
     int (*event_ring)(int fd);
     int (*close)(int fd);
+    /* Another number for @fd, closed on exec. */
+    int (*duplicate)(int fd);
 
     /* What a descriptor is, bits of enum sys_descriptor; or -EBADF. */
     int (*descriptor_traits)(int fd);
@@ -62,6 +64,7 @@ struct sys {
     int (*listen)(int fd, int backlog);
     /* A connection that waits at a listener, or -EAGAIN: it never blocks. */
     int (*accept_now)(int fd);
+    int (*connect)(int fd, const struct sockaddr *address, socklen_t size);
     int (*setsockopt)(int fd, int level, int name, const void *value, socklen_t size);
     int (*getsockopt)(int fd, int level, int name, void *ret_value, socklen_t *size);
     int (*getsockname)(int fd, struct sockaddr *ret_address, socklen_t *size);

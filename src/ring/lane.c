@@ -82,15 +82,35 @@ static void push_ready(struct lane *lane)
 
 /* Give buffers back to the kernel, and let as many starved handles go on as there are some for:
  * more would only find none again. */
-static void refill_buffers(struct lane *lane)
+static void refill(struct lane *lane, struct buffer_ring *buffers)
 {
     struct chain fed = {0};
 
-    buffer_ring_refill(&lane->buffers, lane->starved.count);
-    store_relaxed(&lane->buffer_count, lane->buffers.allocated_count); /* Relaxed: statistic. */
-    while (lane->starved.count > 0 && fed.count < lane->buffers.free_count)
-        chain_append(&fed, chain_take(&lane->starved));
+    buffer_ring_refill(buffers, buffers->starved.count);
+    while (buffers->starved.count > 0 && fed.count < buffers->free_count)
+        chain_append(&fed, chain_take(&buffers->starved));
     lane_run_all(lane, &fed);
+}
+
+static void refill_buffers(struct lane *lane)
+{
+    refill(lane, &lane->buffers);
+    if (lane->datagrams.entries)
+        refill(lane, &lane->datagrams);
+    store_relaxed(&lane->buffer_count, /* Relaxed: a statistic. */
+                  lane->buffers.allocated_count + lane->datagrams.allocated_count);
+}
+
+/* False: buffers that somebody waits for have come back. */
+static bool buffers_sleep(struct buffer_ring *buffers)
+{
+    return buffers->starved.count == 0 || inbox_sleep(&buffers->returns);
+}
+
+static void buffers_awake(struct buffer_ring *buffers)
+{
+    if (buffers->starved.count > 0)
+        inbox_awake(&buffers->returns);
 }
 
 /* True: nothing is left to do before the next completion, request or awaited buffer. */
@@ -98,8 +118,11 @@ static bool fall_asleep(struct lane *lane)
 {
     if (!inbox_sleep(&lane->inbox))
         return false;
-    if (lane->starved.count == 0 || inbox_sleep(&lane->buffers.returns))
-        return true;
+    if (buffers_sleep(&lane->buffers)) {
+        if (buffers_sleep(&lane->datagrams))
+            return true;
+        buffers_awake(&lane->buffers);
+    }
     inbox_awake(&lane->inbox);
     return false;
 }
@@ -137,8 +160,8 @@ static void pass(struct lane *lane)
     lane_enter(lane, asleep ? 1 : 0);
     if (asleep) {
         inbox_awake(&lane->inbox);
-        if (lane->starved.count > 0)
-            inbox_awake(&lane->buffers.returns);
+        buffers_awake(&lane->buffers);
+        buffers_awake(&lane->datagrams);
         count_add(&lane->wake_count, 1);
     }
     take_completions(lane);
@@ -156,8 +179,8 @@ static void *lane_main(void *arg)
     (void)pthread_setname_np(pthread_self(), name);
     lane->start_error = ring_enable(&lane->ring);
     if (!lane->start_error && lane->options.buffers > 0)
-        lane->start_error = buffer_ring_init(&lane->buffers, &lane->ring, lane->options.buffers,
-                                             lane->options.buffer_size);
+        lane->start_error = buffer_ring_init(&lane->buffers, &lane->ring, BUFFER_GROUP,
+                                             lane->options.buffers, lane->options.buffer_size);
     if (!lane->start_error && lane->options.buffers > 0)
         files_init(lane);
     latch_set(&lane->set_up);
@@ -237,6 +260,7 @@ static void release(struct lane *lane)
 {
     bell_fini(&lane->bell);
     buffer_ring_fini(&lane->buffers);
+    buffer_ring_fini(&lane->datagrams);
     op_table_fini(&lane->ops);
     sys.release(lane->reaped);
     sys.release(lane->free_files);

@@ -337,9 +337,9 @@ static void take_all_buffers(struct lane *of)
         taken[i] = buffer_ring_picked(&of->buffers, i, 1);
     for (uint32_t i = 0; i < 3; i++) {
         paused[i].run = resumed_run;
-        lane_wait_for_buffers(of, &paused[i]);
+        lane_wait_for_buffers(of, &of->buffers, &paused[i]);
     }
-    lane_forget_buffers(of, &paused[2]);
+    lane_forget_buffers(&of->buffers, &paused[2]);
 }
 
 static void a_starved_receive_goes_on_when_buffers_return(void **state)
@@ -353,7 +353,7 @@ static void a_starved_receive_goes_on_when_buffers_return(void **state)
     WAIT_UNTIL(inbox_is_asleep(&lane.inbox));
     assert_int_equal(counter_read(&resumed), 0);
     for (uint32_t i = 0; i < ARRAY_SIZE(taken); i++)
-        lane_return_buffer(&lane, taken[i]);
+        lane_return_buffer(&lane, &lane.buffers, taken[i]);
     counter_wait(&resumed, 2);
     assert_int_equal(load_relaxed(&lane.exhausted_count), 3);
     lane_end();
