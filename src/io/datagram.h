@@ -1,9 +1,10 @@
 /* A datagram socket, seen from inside: a multishot receive on its lane, a queue of packets that any
  * thread fills and the lane sends in bursts.
  *
- * Bursts are given to the kernel in the order of the queue and never wait there; when the kernel
- * has no room, what it refused goes back to the front, and one burst waits for room alone. Unix
- * sockets, which promise order, have one burst at a time anyway.
+ * Bursts are given to the kernel in the order of the queue and never wait there: the kernel forgets
+ * the bytes of a datagram that it took apart before it found no room. What it refused goes back to
+ * the front, and the lane polls until there is room. Unix sockets, which promise order, have one
+ * burst at a time.
  *
  * Invariants: (1) one receive in the kernel at most; (2) a packet is in the inbox, in `sending`, in
  * `refused` or in one burst; (3) a burst in the kernel keeps its memory and its packets; (4) each
@@ -57,19 +58,22 @@ struct rondo_datagram {
     _Atomic uint64_t low; /* set by any thread */
     _Atomic uint64_t high;
     uint64_t receive_data;
-    uint64_t burst_data; /* user_data of the burst that was submitted last */
+    uint64_t wait_data;
+    struct packet *awaited; /* the one that found no room, while waiting; not looked into */
     struct msghdr receive_header;
     uint32_t delivered;
     uint32_t burst_count; /* in the kernel */
     uint32_t segment_max; /* the largest datagram that can be sent with others; 0: none */
     int32_t file;         /* its place in the lane's table of descriptors, or -1 */
+    int probe;            /* a socket connected to the address that has no room, or -1 */
     bool receiving : 1;
     bool receive_cancelled : 1;
     bool is_starved : 1;
     bool above_high : 1;
-    bool must_wait : 1; /* the next burst waits for room */
+    bool no_room : 1; /* wait before the next burst */
+    bool waiting : 1;
+    bool wait_cancelled : 1;
     bool prepared : 1;
-    bool burst_cancelled : 1;
     struct lane_request starved;
 
     struct runnable drained_event;
@@ -99,19 +103,20 @@ void datagram_lane_init(struct rondo_datagram *datagram);
 void datagram_tell(struct lane *lane, struct rondo_datagram *datagram, int error);
 
 /* Lane thread, sending: take over what was queued. */
-void datagram_take(struct lane *lane, struct rondo_datagram *datagram);
+void datagram_take(struct rondo_datagram *datagram);
 
 /* Lane thread, sending: give the kernel what it may have now. */
 void datagram_send_arm(struct lane *lane, struct rondo_datagram *datagram);
 
-/* Lane thread, sending: drop what is not in the kernel, and get back what waits there. True: nothing
- * is left there. */
+/* Lane thread, sending: drop what is not in the kernel, and end the waiting. True: nothing is left
+ * there. */
 bool datagram_send_end(struct lane *lane, struct rondo_datagram *datagram);
 
 /* Lane thread, sending: nothing is queued and nothing is in the kernel. */
 static inline bool datagram_is_sent(const struct rondo_datagram *datagram)
 {
-    return !datagram->sending.first && !datagram->refused.first && datagram->burst_count == 0;
+    return !datagram->sending.first && !datagram->refused.first && datagram->burst_count == 0 &&
+           !datagram->waiting;
 }
 
 extern const struct operation_kind lent_send_kind;

@@ -2,6 +2,9 @@
  * BURST_PACKETS_MAX of one size to one address, which the kernel cuts apart (GSO); the last may be
  * shorter.
  *
+ * Waiting for room has two steps: the socket's own buffer, and for a Unix socket that is not
+ * connected the queue of the receiver, which only a socket connected to it (the probe) can poll.
+ *
  * Lane thread. See datagram.h.
  */
 #include "datagram.h"
@@ -10,6 +13,7 @@
 
 #include <netinet/in.h>
 #include <netinet/udp.h>
+#include <poll.h>
 
 enum {
     BURST_PACKETS_MAX = 64, /* what every kernel with GSO takes */
@@ -57,14 +61,8 @@ static void lent_send_cancel(struct lane *lane, struct operation *operation)
     struct rondo_datagram *datagram = lent->datagram;
     struct packet *packet = lent->packet;
 
-    if (packet->in_burst) {
-        /* One that does not wait ends by itself, and looks at the cancel then. */
-        if (datagram->must_wait && !datagram->burst_cancelled) {
-            lane_cancel(lane, datagram->burst_data);
-            datagram->burst_cancelled = true;
-        }
-        return;
-    }
+    if (packet->in_burst)
+        return; /* It ends at once, and what goes back to the queue looks at the cancel. */
     /* Its place in the queue stays, empty: it may not even be in the lane's part of it yet. */
     packet->is_dead = true;
     packet->lent = NULL;
@@ -97,7 +95,6 @@ static void burst_sent(struct lane *lane, struct burst *burst, int32_t result)
 
     count_add(&lane->sent_bytes, (uint64_t)result);
     count_add(&lane->sent_datagrams, burst->packets.count);
-    datagram->must_wait = datagram->family == AF_UNIX;
     while ((node = chain_take(&burst->packets)))
         packet_end(lane, datagram, packet_of(node), packet_of(node)->size);
 }
@@ -110,7 +107,7 @@ static bool can_retry(struct lane *lane, struct burst *burst, int32_t error)
 
     switch (error) {
     case -EAGAIN: /* No room. */
-        datagram->must_wait = true;
+        datagram->no_room = true;
         return true;
     case -EINTR:
     case -ECANCELED:
@@ -257,33 +254,135 @@ static void burst_arm(struct lane *lane, struct rondo_datagram *datagram)
         slab_free(&burst_slab, burst);
         return;
     }
-    io_uring_prep_sendmsg(sqe, datagram->handle.fd, &burst->header,
-                          MSG_NOSIGNAL | (datagram->must_wait ? 0 : MSG_DONTWAIT));
+    io_uring_prep_sendmsg(sqe, datagram->handle.fd, &burst->header, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (datagram->file >= 0) {
         sqe->fd = datagram->file;
         sqe->flags |= IOSQE_FIXED_FILE;
     }
-    datagram->burst_cancelled = false;
     datagram->burst_count++;
 }
 
-void datagram_take(struct lane *lane, struct rondo_datagram *datagram)
+/* ---- waiting for room ---- */
+
+static void wait_complete(struct lane *lane, void *owner, int32_t result, uint32_t flags);
+
+static const struct op_kind wait_kind = {"datagram-wait", wait_complete};
+
+static void wait_on(struct lane *lane, struct rondo_datagram *datagram, int fd)
 {
-    (void)lane;
+    struct io_uring_sqe *sqe = lane_submit(lane, &wait_kind, datagram, &datagram->wait_data);
+
+    if (!sqe) {
+        handle_fail(&datagram->handle, -ENOMEM);
+        return;
+    }
+    io_uring_prep_poll_add(sqe, fd, POLLOUT);
+    datagram->awaited = packet_of(datagram->sending.first);
+    datagram->waiting = true;
+    datagram->wait_cancelled = false;
+}
+
+static void wait_cancel(struct lane *lane, struct rondo_datagram *datagram)
+{
+    if (!datagram->waiting || datagram->wait_cancelled)
+        return;
+    lane_cancel(lane, datagram->wait_data);
+    datagram->wait_cancelled = true;
+}
+
+/* A socket that can be written to when the receiver of @packet has room: or an error, which is one
+ * of sending to it. */
+static int probe_open(const struct packet *packet)
+{
+    int fd = sys.socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    int error = fd < 0 ? fd : sys.connect(fd, packet_address(packet), packet->address_size);
+
+    if (fd >= 0 && error)
+        (void)sys.close(fd);
+    return error ? error : fd;
+}
+
+static void probe_close(struct rondo_datagram *datagram)
+{
+    if (datagram->probe >= 0)
+        (void)sys.close(datagram->probe);
+    datagram->probe = -1;
+}
+
+/* The second step, for the packet that waits. */
+static void wait_for_receiver(struct lane *lane, struct rondo_datagram *datagram)
+{
+    int fd = probe_open(packet_of(datagram->sending.first));
+
+    if (fd < 0) {
+        packet_end(lane, datagram, packet_of(chain_take(&datagram->sending)), fd);
+        datagram->no_room = false;
+        return;
+    }
+    datagram->probe = fd;
+    wait_on(lane, datagram, fd);
+}
+
+static void wait_complete(struct lane *lane, void *owner, int32_t result, uint32_t flags)
+{
+    struct rondo_datagram *datagram = owner;
+    struct node *first = datagram->sending.first;
+    /* The packet it was for may have been cancelled, and the next one goes elsewhere. */
+    bool is_same = first && packet_of(first) == datagram->awaited && !packet_of(first)->is_dead;
+
+    (void)flags;
+    datagram->waiting = false;
+    if (result >= 0 && is_same && datagram->probe < 0 && datagram->family == AF_UNIX &&
+        packet_of(first)->address_size > 0 && !handle_has_flag(&datagram->handle, DATAGRAM_ABORT)) {
+        wait_for_receiver(lane, datagram);
+    } else {
+        probe_close(datagram);
+        datagram->no_room = false;
+    }
+    handle_advance(lane, &datagram->handle);
+}
+
+/* ---- the queue ---- */
+
+void datagram_take(struct rondo_datagram *datagram)
+{
     (void)inbox_take(&datagram->packets, &datagram->sending);
+}
+
+/* What was refused comes first again. */
+static void queue_refused(struct rondo_datagram *datagram)
+{
+    chain_join(&datagram->refused, &datagram->sending);
+    datagram->sending = datagram->refused;
+    datagram->refused = (struct chain){0};
+}
+
+static void drop_dead(struct rondo_datagram *datagram)
+{
+    while (datagram->sending.first && packet_of(datagram->sending.first)->is_dead)
+        packet_free(packet_of(chain_take(&datagram->sending)));
 }
 
 void datagram_send_arm(struct lane *lane, struct rondo_datagram *datagram)
 {
+    uint32_t bursts_max = datagram->family == AF_UNIX ? 1 : DATAGRAM_BURSTS_MAX;
+
     if (datagram->refused.first) {
         if (datagram->burst_count > 0)
             return; /* What they refuse comes before it, or behind it. */
-        chain_join(&datagram->refused, &datagram->sending);
-        datagram->sending = datagram->refused;
-        datagram->refused = (struct chain){0};
+        queue_refused(datagram);
     }
-    while (datagram->sending.first &&
-           datagram->burst_count < (datagram->must_wait ? 1 : DATAGRAM_BURSTS_MAX))
+    drop_dead(datagram);
+    if (datagram->waiting) {
+        if (!datagram->sending.first || packet_of(datagram->sending.first) != datagram->awaited)
+            wait_cancel(lane, datagram);
+        return;
+    }
+    if (!datagram->sending.first)
+        datagram->no_room = false;
+    else if (datagram->no_room)
+        wait_on(lane, datagram, datagram->handle.fd);
+    while (!datagram->no_room && datagram->sending.first && datagram->burst_count < bursts_max)
         burst_arm(lane, datagram);
 }
 
@@ -291,14 +390,10 @@ bool datagram_send_end(struct lane *lane, struct rondo_datagram *datagram)
 {
     struct node *node;
 
-    datagram_take(lane, datagram);
-    chain_join(&datagram->refused, &datagram->sending);
-    datagram->sending = (struct chain){0};
-    while ((node = chain_take(&datagram->refused)))
+    datagram_take(datagram);
+    queue_refused(datagram);
+    while ((node = chain_take(&datagram->sending)))
         packet_end(lane, datagram, packet_of(node), -ECANCELED);
-    if (datagram->burst_count > 0 && datagram->must_wait && !datagram->burst_cancelled) {
-        lane_cancel(lane, datagram->burst_data);
-        datagram->burst_cancelled = true;
-    }
-    return datagram->burst_count == 0;
+    wait_cancel(lane, datagram);
+    return datagram->burst_count == 0 && !datagram->waiting;
 }

@@ -324,7 +324,7 @@ static void datagram_advance(struct lane *lane, struct handle *handle)
         prepare(lane, datagram);
     if (handle_has_flag(handle, HANDLE_CLOSE))
         return;
-    datagram_take(lane, datagram);
+    datagram_take(datagram);
     datagram_send_arm(lane, datagram);
     watermarks_check(lane, datagram);
     bool wants = wants_receive(datagram);
@@ -345,7 +345,7 @@ static bool datagram_quiesce(struct lane *lane, struct handle *handle)
         datagram->is_starved = false;
     }
     receive_cancel(lane, datagram);
-    datagram_take(lane, datagram);
+    datagram_take(datagram);
     if (at_once) {
         if (!handle->error &&
             (handle_has_flag(handle, DATAGRAM_ABORT) || !datagram_is_sent(datagram)))
@@ -379,7 +379,7 @@ static void datagram_drain(struct lane *lane, struct handle *handle)
 void datagram_lane_init(struct rondo_datagram *datagram)
 {
     datagram->file = -1;
-    datagram->must_wait = datagram->family == AF_UNIX;
+    datagram->probe = -1;
     datagram->starved.run = starved_run;
     datagram->drained_event.run = drained_run;
     datagram->draining_event.run = draining_run;
