@@ -248,7 +248,7 @@ static void burst_arm(struct lane *lane, struct rondo_datagram *datagram)
         return;
     }
     burst_describe(burst);
-    sqe = lane_submit(lane, &burst_kind, burst, &datagram->burst_data);
+    sqe = lane_submit(lane, &burst_kind, burst, NULL);
     if (!sqe) {
         burst_failed(lane, burst, -ENOMEM);
         slab_free(&burst_slab, burst);
@@ -328,12 +328,13 @@ static void wait_complete(struct lane *lane, void *owner, int32_t result, uint32
     struct rondo_datagram *datagram = owner;
     struct node *first = datagram->sending.first;
     /* The packet it was for may have been cancelled, and the next one goes elsewhere. */
-    bool is_same = first && packet_of(first) == datagram->awaited && !packet_of(first)->is_dead;
+    bool is_same = first && packet_of(first) == datagram->awaited;
 
     (void)flags;
     datagram->waiting = false;
     if (result >= 0 && is_same && datagram->probe < 0 && datagram->family == AF_UNIX &&
-        packet_of(first)->address_size > 0 && !handle_has_flag(&datagram->handle, DATAGRAM_ABORT)) {
+        !packet_of(first)->is_dead && packet_of(first)->address_size > 0 &&
+        !handle_has_flag(&datagram->handle, DATAGRAM_ABORT)) {
         wait_for_receiver(lane, datagram);
     } else {
         probe_close(datagram);
@@ -359,8 +360,12 @@ static void queue_refused(struct rondo_datagram *datagram)
 
 static void drop_dead(struct rondo_datagram *datagram)
 {
-    while (datagram->sending.first && packet_of(datagram->sending.first)->is_dead)
-        packet_free(packet_of(chain_take(&datagram->sending)));
+    while (datagram->sending.first && packet_of(datagram->sending.first)->is_dead) {
+        struct packet *packet = packet_of(chain_take(&datagram->sending));
+        if (packet == datagram->awaited)
+            datagram->awaited = NULL; /* The next packet may get the same memory. */
+        packet_free(packet);
+    }
 }
 
 void datagram_send_arm(struct lane *lane, struct rondo_datagram *datagram)

@@ -185,8 +185,11 @@ static inline const char *unix_path(const char *name, char *buffer, size_t size)
 /* Fails when nothing comes in time. */
 static inline size_t plain_receive(int fd, void *data, size_t size)
 {
-    ssize_t received = recv(fd, data, size, 0);
+    ssize_t received;
 
+    do
+        received = recv(fd, data, size, 0);
+    while (received < 0 && errno == EINTR);
     if (received < 0)
         check_failed(__FILE__, __LINE__, strerror(errno));
     return (size_t)received;
