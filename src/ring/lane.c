@@ -193,14 +193,20 @@ static void *lane_main(void *arg)
     return NULL;
 }
 
-/* Tell every handle that the lane ends; it may leave the list meanwhile. */
+/* Tell every handle that the lane ends; it may leave the list meanwhile, and take others with it, so
+ * a mark keeps the place. */
 static void end_handles(struct lane *lane, bool now)
 {
-    struct lane_handle *next;
+    struct lane_handle mark;
 
-    for (struct lane_handle *handle = lane->handles.next; handle != &lane->handles; handle = next) {
-        next = handle->next;
+    for (struct lane_handle *handle = lane->handles.next; handle != &lane->handles;) {
+        mark.next = handle->next;
+        mark.previous = handle;
+        mark.next->previous = handle->next = &mark;
         (now ? handle->abort : handle->drain)(lane, handle);
+        handle = mark.next;
+        mark.previous->next = mark.next;
+        mark.next->previous = mark.previous;
     }
 }
 
