@@ -79,7 +79,7 @@ int buffer_ring_init(struct buffer_ring *buffers, struct ring *ring, enum buffer
     registration = (struct io_uring_buf_reg){
         .ring_addr = (uint64_t)(uintptr_t)buffers->entries,
         .ring_entries = count_max,
-        .bgid = group,
+        .bgid = (uint16_t)group,
     };
     io_uring_buf_ring_init(buffers->entries);
     error = io_uring_register_buf_ring(&ring->uring, &registration, 0);
