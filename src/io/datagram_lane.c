@@ -267,6 +267,7 @@ static void received(struct lane *lane, struct rondo_datagram *datagram, int32_t
     buffer->event.run = received_run;
     buffer->owner = datagram;
     datagram->delivered++;
+    lane->arrivals++;
     count_add(&lane->received_bytes, kept);
     count_add(&lane->received_datagrams, 1);
     handle_post(lane, &datagram->handle, &buffer->event);

@@ -146,24 +146,45 @@ static void take_completions(struct lane *lane)
     push_ready(lane);
 }
 
+/* How long to sleep in any case. Datagrams come as fast as their senders can, and a lane that is
+ * quicker than they are would be woken for each: that costs both more than the datagram. So after a
+ * crowd it sleeps until about as many can have come. */
+static uint64_t rest_due(struct lane *lane)
+{
+    uint64_t rest_ns = (uint64_t)lane->arrivals * LANE_REST_EACH_NS;
+
+    if (lane->arrivals < LANE_REST_ARRIVALS)
+        rest_ns = 0;
+    lane->arrivals = 0;
+    return rest_ns < LANE_REST_MAX_NS ? rest_ns : LANE_REST_MAX_NS;
+}
+
+static void sleep_until_needed(struct lane *lane)
+{
+    uint64_t rest_ns = rest_due(lane);
+
+    if (rest_ns > 0)
+        lane_rest(lane, rest_ns);
+    else
+        lane_enter(lane, 1);
+    inbox_awake(&lane->inbox);
+    buffers_awake(&lane->buffers);
+    buffers_awake(&lane->datagrams);
+    count_add(&lane->wake_count, 1);
+}
+
 static void pass(struct lane *lane)
 {
-    bool asleep;
-
     if (inbox_take(&lane->inbox, &lane->requests) > 0)
         lane_run_all(lane, &lane->requests);
     if (lane->stopping)
         return;
     refill_buffers(lane);
     push_ready(lane);
-    asleep = fall_asleep(lane);
-    lane_enter(lane, asleep ? 1 : 0);
-    if (asleep) {
-        inbox_awake(&lane->inbox);
-        buffers_awake(&lane->buffers);
-        buffers_awake(&lane->datagrams);
-        count_add(&lane->wake_count, 1);
-    }
+    if (fall_asleep(lane))
+        sleep_until_needed(lane);
+    else
+        lane_enter(lane, 0);
     take_completions(lane);
 }
 

@@ -62,6 +62,9 @@ enum {
     LANE_REAP_COUNT = 256,      /* completions taken at a time */
     LANE_PUSH_COUNT = 64,       /* strands with events that are pushed without waiting for more */
     LANE_ROUNDS_MAX = 4,        /* enters for completions in one pass */
+    LANE_REST_ARRIVALS = 8,     /* datagrams that came at once, from which on the lane rests */
+    LANE_REST_EACH_NS = 3000,   /* for each of them */
+    LANE_REST_MAX_NS = 100000,  /* in all */
     LANE_DATAGRAMS_MAX = 512,   /* buffers for datagrams */
     LANE_DATAGRAM_SIZE = 65535, /* what a datagram buffer holds at least */
     LANE_DATAGRAM_EXTRA = 1280, /* and the place for its address and control data */
@@ -100,6 +103,7 @@ struct lane {
     struct chain ready;    /* strands with events, for the next push on the ready queue */
     struct chain paused;   /* listeners that wait for descriptors, or the end of overload */
     struct lane_handle handles;
+    uint32_t arrivals;      /* datagrams since the lane slept last */
     uint64_t dropped_lives; /* handles closed since the last push */
     struct __kernel_timespec retry_delay;
     bool retry_armed;
@@ -203,6 +207,9 @@ void lane_file_remove(struct lane *lane, int32_t file);
 
 /* Enter the kernel until it has taken all submissions; the first time also wait for completions. */
 void lane_enter(struct lane *lane, uint32_t wait_count);
+
+/* The same, letting @rest_ns pass before it looks for completions; see ring_rest(). */
+void lane_rest(struct lane *lane, uint64_t rest_ns);
 
 /* Copy completions aside; how many. */
 uint32_t lane_reap(struct lane *lane);

@@ -164,17 +164,11 @@ static void publish(struct io_uring_sq *sq)
     io_uring_smp_store_release(sq->ktail, sq->sqe_tail);
 }
 
-int ring_enter(struct ring *ring, uint32_t wait_count)
+static int enter_result(int result)
 {
-    struct io_uring *uring = &ring->uring;
-    int fd =
-        ring->enter_flags & IORING_ENTER_REGISTERED_RING ? uring->enter_ring_fd : uring->ring_fd;
-    int result;
-
-    publish(&uring->sq);
-    result = io_uring_enter((unsigned)fd, io_uring_sq_ready(uring), wait_count,
-                            ring->enter_flags | IORING_ENTER_GETEVENTS, NULL);
     switch (result) {
+    case -ETIME: /* The rest is over. */
+        return 0;
     case -EINTR:  /* A signal, a debugger: nothing was lost. */
     case -EAGAIN: /* No memory for a request. */
     case -ENOMEM:
@@ -185,6 +179,33 @@ int ring_enter(struct ring *ring, uint32_t wait_count)
         RONDO_ASSERT(result >= 0);
         return 0;
     }
+}
+
+/* @argument: what @flags say. */
+static int enter(struct ring *ring, uint32_t wait_count, uint32_t flags, void *argument,
+                 size_t argument_size)
+{
+    struct io_uring *uring = &ring->uring;
+    int fd =
+        ring->enter_flags & IORING_ENTER_REGISTERED_RING ? uring->enter_ring_fd : uring->ring_fd;
+
+    publish(&uring->sq);
+    return enter_result(io_uring_enter2((unsigned)fd, io_uring_sq_ready(uring), wait_count,
+                                        ring->enter_flags | IORING_ENTER_GETEVENTS | flags,
+                                        argument, argument_size));
+}
+
+int ring_enter(struct ring *ring, uint32_t wait_count)
+{
+    return enter(ring, wait_count, 0, NULL, 0);
+}
+
+int ring_rest(struct ring *ring, uint64_t rest_ns)
+{
+    struct __kernel_timespec rest = {.tv_nsec = (int64_t)rest_ns};
+    struct io_uring_getevents_arg argument = {.ts = (uint64_t)(uintptr_t)&rest};
+
+    return enter(ring, RING_REST_COUNT, IORING_ENTER_EXT_ARG, &argument, sizeof(argument));
 }
 
 bool ring_files_register(struct ring *ring, uint32_t count)
