@@ -106,8 +106,8 @@ int rondo_datagram_create_unix(rondo_loop *loop, const char *path,
                                rondo_datagram **ret_datagram);
 
 /* The same on a datagram socket that exists already, connected or not, such as one of socketpair(2)
- * or one that a service manager hands over. On success @fd belongs to the datagram socket. Any
- * thread; does not suspend.
+ * or one that a service manager hands over. On success @fd belongs to the datagram socket. Of the
+ * options only gro and gso count. Any thread; does not suspend.
  * Returns what rondo_datagram_create() returns, and -EBADF, -ENOTSOCK. Since 0.1. */
 int rondo_datagram_create_fd(rondo_loop *loop, int fd, const struct rondo_datagram_options *options,
                              const struct rondo_datagram_handlers *handlers, void *ctx,

@@ -1,5 +1,5 @@
-/* The sends of a datagram socket, as users call them. Any thread. See datagram.h; what the lane does
- * with them is in datagram_burst.c. */
+/* The sends of a datagram socket, as users call them. Any thread. See datagram.h; what the lane
+ * does with them is in datagram_burst.c. */
 #include "datagram.h"
 
 #include <limits.h>

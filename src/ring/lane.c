@@ -214,8 +214,8 @@ static void *lane_main(void *arg)
     return NULL;
 }
 
-/* Tell every handle that the lane ends; it may leave the list meanwhile, and take others with it, so
- * a mark keeps the place. */
+/* Tell every handle that the lane ends; it may leave the list meanwhile, and take others with it,
+ * so a mark keeps the place. */
 static void end_handles(struct lane *lane, bool now)
 {
     struct lane_handle mark;

@@ -70,8 +70,8 @@ uint32_t ring_room(struct ring *ring);
  * -EAGAIN or -ENOMEM (short of memory: try again), -EBUSY (take completions first). */
 int ring_enter(struct ring *ring, uint32_t wait_count);
 
-/* ring_enter() that lets @rest_ns, below a second, pass before it looks for completions: single ones
- * do not end it, and cost the thread that causes them no wake-up. */
+/* ring_enter() that lets @rest_ns, below a second, pass before it looks for completions: single
+ * ones do not end it, and cost the thread that causes them no wake-up. */
 int ring_rest(struct ring *ring, uint64_t rest_ns);
 
 /* A table of @count descriptors that operations name by their place, which saves the look-up of the

@@ -1,7 +1,7 @@
 /*
- * peer_udp: the raw UDP echo server, the yardstick of the datagram benchmark. One thread takes up to
- * BATCH datagrams with recvmmsg and sends them back with sendmmsg, from the very buffers they came
- * in. A sendmmsg that stops early goes on with the rest.
+ * peer_udp: the raw UDP echo server, the yardstick of the datagram benchmark. One thread takes up
+ * to BATCH datagrams with recvmmsg and sends them back with sendmmsg, from the very buffers they
+ * came in. A sendmmsg that stops early goes on with the rest.
  */
 #define _GNU_SOURCE 1
 

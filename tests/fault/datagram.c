@@ -1,6 +1,8 @@
-/* Goal: what a datagram socket promises when all goes well: each datagram by itself, whole or marked
- * as cut, in order, with its sender; connected mode, multicast, Unix names, descriptors, pauses.
- * Method: plain sockets play the peer, so that what the kernel joined or cut is seen from outside. */
+/* Goal: what a datagram socket promises when all goes well: each datagram by itself, whole or
+ * marked as cut, in order, with its sender; connected mode, multicast, Unix names, descriptors,
+ * pauses.
+ * Method: plain sockets play the peer, so that what the kernel joined or cut is seen from outside.
+ */
 #include "datagram_peer.h"
 
 #include <net/if.h>
@@ -291,7 +293,7 @@ static void multicast_v6(void **state)
     CHECK_EQUAL(rondo_datagram_set_multicast_loop(datagram, true), 0);
     CHECK_EQUAL(rondo_datagram_set_multicast_ttl(datagram, 0), 0);
     CHECK_EQUAL(rondo_datagram_send(datagram, "six", 3, TO(to)), 0);
-    /* A loopback interface without a route for groups says so; membership is tested all the same. */
+    /* A loopback interface without a route for groups says so; membership is tested anyway. */
     WAIT_UNTIL(atomic_load(&member.count) == 1 || atomic_load(&member.error) == -ENETUNREACH, 5000);
     printf("multicast 6: %s\n", atomic_load(&member.count) ? "received" : "no route on lo");
     CHECK_EQUAL(rondo_datagram_leave(datagram, group, "lo", NULL), 0);

@@ -75,14 +75,17 @@ def check_names(text):
 
 
 def check_examples():
-    """Every program of the folder is compiled, and printed somewhere."""
+    """Every program of the folder is compiled, and printed or listed somewhere."""
     build = (ROOT / EXAMPLES / "meson.build").read_text("utf-8")
     printed = "".join((ROOT / path).read_text("utf-8") for path in PRINTED_IN)
+    listed = ROOT / EXAMPLES / "README.md"
+    listed = listed.read_text("utf-8") if listed.exists() else ""
     for program in sorted((ROOT / EXAMPLES).glob("*.c")):
         if f"'{program.stem}'" not in build and f"'{program.name}'" not in build:
             yield program, "meson.build beside it does not compile it"
-        if f"<!-- {EXAMPLES}/{program.name} -->" not in printed:
-            yield program, f"neither of {', '.join(PRINTED_IN)} prints it"
+        if (f"<!-- {EXAMPLES}/{program.name} -->" not in printed
+                and f"]({program.name})" not in listed):
+            yield program, f"neither of {', '.join(PRINTED_IN)} prints it, nor README.md lists it"
 
 
 def check(path):
