@@ -425,6 +425,36 @@ static void drain_and_abort_reach_every_handle(void **state)
     lane_fini(&lane);
 }
 
+/* The end of the first takes the second with it. */
+static void abort_both(struct lane *of, struct lane_handle *handle)
+{
+    record_abort(of, handle);
+    record_abort(of, &handles[1].handle);
+}
+
+static void add_tied_handles(struct lane *of)
+{
+    for (uint32_t i = 0; i < 3; i++)
+        add_handle(of, &handles[i]);
+    handles[0].handle.abort = abort_both;
+}
+
+static void a_handle_may_take_the_next_one_with_it(void **state)
+{
+    /* Goal: the walk over the handles goes on with the one after. */
+    (void)state;
+    lane_begin(8, 16);
+    run_on_lane(add_tied_handles);
+    lane_drain(&lane);
+    lane_abort(&lane);
+    counter_wait(&quiet, 1);
+    for (uint32_t i = 0; i < 3; i++)
+        assert_int_equal(counter_read(&handles[i].aborted), 1);
+    lane_stop(&lane);
+    test_pool_stop(&test);
+    lane_fini(&lane);
+}
+
 static void an_idle_lane_sleeps(void **state)
 {
     /* Goal: no wake-up without a reason. Method: its sleeps counted over 200 ms; this test is
@@ -519,6 +549,7 @@ int main(void)
         cmocka_unit_test(a_paused_accept_is_retried_a_moment_later),
         cmocka_unit_test(a_starved_receive_goes_on_when_buffers_return),
         cmocka_unit_test(drain_and_abort_reach_every_handle),
+        cmocka_unit_test(a_handle_may_take_the_next_one_with_it),
         cmocka_unit_test(an_idle_lane_sleeps),
         cmocka_unit_test_teardown(an_init_without_a_descriptor_reports_it, sys_restore),
         cmocka_unit_test_teardown(a_ring_that_cannot_be_enabled_fails_the_start, sys_restore),
