@@ -197,13 +197,16 @@ struct rondo_loop_stats {
     uint64_t ready_age_max_ns;        /* the most that was ever measured */
     uint64_t accepts_paused_overload; /* times accepting paused for overload */
     uint64_t reads_paused_overload;   /* times a stream stopped reading for overload */
-    uint64_t connections_shed; /* closed unseen: no descriptor for them, shed_after_ns long */
+    uint64_t connections_shed;   /* closed unseen: no descriptor for them, shed_after_ns long */
+    uint64_t datagrams_received; /* as the kernel handed them over: several may come in one */
+    uint64_t datagrams_sent;
+    uint64_t segmentations_refused; /* times datagrams given together had to go one by one */
 };
 
 #define RONDO_LOOP_STATS_INIT                                                                     \
     {                                                                                             \
         sizeof(struct rondo_loop_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
-            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0                                        \
+            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0                               \
     }
 
 /* Read the numbers of a loop. Any thread; does not suspend. @stats starts as

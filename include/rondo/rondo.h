@@ -8,6 +8,7 @@
 #define RONDO_H
 
 #include "buffer.h"
+#include "datagram.h"
 #include "error.h"
 #include "file.h"
 #include "futex.h"

@@ -26,7 +26,15 @@ enum {
 };
 
 /* One row per slab of the process; its cache is found in thread-local storage by this number. */
-enum slab_id { SLAB_CALLBACK, SLAB_WRITE, SLAB_OPERATION, _SLAB_COUNT };
+enum slab_id {
+    SLAB_CALLBACK,
+    SLAB_WRITE,
+    SLAB_OPERATION,
+    SLAB_PACKET,
+    SLAB_PACKET_LARGE,
+    SLAB_BURST,
+    _SLAB_COUNT
+};
 
 struct magazine {
     struct magazine *next;

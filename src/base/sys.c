@@ -255,6 +255,11 @@ static int do_watch_remove(int fd, int32_t id)
     return result(inotify_rm_watch(fd, id));
 }
 
+static int do_duplicate(int fd)
+{
+    return result(fcntl(fd, F_DUPFD_CLOEXEC, 0));
+}
+
 static int do_socket(int family, int type, int protocol)
 {
     return result(socket(family, type, protocol));
@@ -436,6 +441,7 @@ struct sys sys = {
     .watch_create = do_watch_create,
     .watch_add = do_watch_add,
     .watch_remove = do_watch_remove,
+    .duplicate = do_duplicate,
     .socket = do_socket,
     .bind = do_bind,
     .listen = do_listen,

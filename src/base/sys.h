@@ -73,6 +73,8 @@ struct sys {
     /* The number of the watch. */
     int (*watch_add)(int fd, const char *path, uint32_t mask);
     int (*watch_remove)(int fd, int32_t id);
+    /* Another number for @fd, closed on exec. */
+    int (*duplicate)(int fd);
 
     /* What a descriptor is, bits of enum sys_descriptor; or -EBADF. */
     int (*descriptor_traits)(int fd);

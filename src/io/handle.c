@@ -27,10 +27,12 @@ static void finish(struct lane *lane, struct handle *handle)
     uint32_t flags = load_relaxed(&handle->flags); /* Relaxed: the exchange validates it. */
 
     do {
-        if (flags & HANDLE_QUEUED)
+        if (flags & HANDLE_QUEUED || flags >= HANDLE_USER)
             return; /* It is or will be in the inbox, and comes here again. */
-        /* Pairs with the exchange in handle_ask(). */
+        /* Pairs with the exchanges in handle_ask(), handle_enter() and handle_leave(). */
     } while (!cas_weak_acq_rel(&handle->flags, &flags, flags | HANDLE_CLOSED));
+    if (handle->kind->ended)
+        handle->kind->ended(lane, handle);
     lane_handle_remove(lane, &handle->list);
     /* From here on the handle is the worker's, which may free it at once. */
     lane_post(lane, &handle->strand, &handle->closed_event);
@@ -165,6 +167,27 @@ uint32_t handle_ask(struct handle *handle, uint32_t flags)
     if (!(old & (HANDLE_QUEUED | HANDLE_CLOSED)))
         lane_ask(handle->lane, &handle->request);
     return old;
+}
+
+void handle_leave(struct handle *handle)
+{
+    uint32_t old = load_relaxed(&handle->flags); /* Relaxed: the exchange validates it. */
+
+    /* Pairs with request_run() and finish() on the lane. */
+    while (!cas_weak_acq_rel(&handle->flags, &old, (old - HANDLE_USER) | HANDLE_QUEUED))
+        ;
+    if (!(old & (HANDLE_QUEUED | HANDLE_CLOSED)))
+        lane_ask(handle->lane, &handle->request);
+}
+
+int handle_enter(struct handle *handle)
+{
+    uint32_t old = add_acq_rel(&handle->flags, HANDLE_USER); /* Pairs with finish() on the lane. */
+
+    if (!(old & (HANDLE_CLOSE | HANDLE_CLOSED)))
+        return 0;
+    handle_leave(handle);
+    return -EBADF;
 }
 
 int handle_close(struct handle *handle)

@@ -21,7 +21,8 @@ enum handle_flag {
     HANDLE_QUEUED = 1 << 0,
     HANDLE_CLOSE = 1 << 1,
     HANDLE_CLOSED = 1 << 2,
-    HANDLE_OWN = 1 << 8, /* from here up: the kind's own */
+    HANDLE_OWN = 1 << 8,   /* from here up: the kind's own */
+    HANDLE_USER = 1 << 20, /* from here up: threads between handle_enter() and handle_leave() */
 };
 
 struct handle;
@@ -39,6 +40,8 @@ struct handle_kind {
     /* Lane thread: the loop became overloaded, see lane.h; it advances next. NULL: it need not
      * know. */
     void (*overload)(struct lane *lane, struct handle *handle);
+    /* Lane thread, the last call there: end what was queued too late. NULL: nothing can be. */
+    void (*ended)(struct lane *lane, struct handle *handle);
     /* Worker: tell the user. The last event. */
     void (*closed)(struct handle *handle);
     /* Worker or any thread that drops the last reference: free it. */
@@ -76,6 +79,13 @@ void handle_discard(struct handle *handle);
 
 /* Any thread: have the lane look at the handle, with @flags set. The flags as they were. */
 uint32_t handle_ask(struct handle *handle, uint32_t flags);
+
+/* Any thread: count the caller in, so that the handle does not end before what it queues is seen by
+ * the lane. 0, or -EBADF (closing or closed) and it is not in. */
+int handle_enter(struct handle *handle);
+
+/* And out, having the lane look. */
+void handle_leave(struct handle *handle);
 
 /* Any thread: close it. 0, or -EALREADY. What a public close function is made of. */
 int handle_close(struct handle *handle);

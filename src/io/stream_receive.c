@@ -115,7 +115,7 @@ static void poll_arm(struct lane *lane, struct rondo_stream *stream)
 
 void stream_consumed(struct rondo_stream *stream, struct buffer *buffer)
 {
-    lane_return_buffer(stream->lane, buffer);
+    lane_return_buffer(stream->lane, &stream->lane->buffers, buffer);
     /* Pairs with is_capped(): one of the two sees the other. */
     (void)add_seq_cst(&stream->consumed, 1);
     if (unlikely(load_seq_cst(&stream->flags) & STREAM_CAPPED))
@@ -145,7 +145,7 @@ void stream_receive_end(struct lane *lane, struct rondo_stream *stream, int32_t 
         break;
     case -ENOBUFS: /* Receive again when buffers come back. */
         stream->is_starved = true;
-        lane_wait_for_buffers(lane, &stream->starved);
+        lane_wait_for_buffers(lane, &lane->buffers, &stream->starved);
         break;
     case -EAGAIN:
         if (!stream->broken && !stream_has_flag(stream, STREAM_CLOSE | STREAM_ABORT))
@@ -200,7 +200,7 @@ static void receive_complete(struct lane *lane, void *owner, int32_t result, uin
 void stream_receive_stop(struct lane *lane, struct rondo_stream *stream)
 {
     if (stream->is_starved) {
-        lane_forget_buffers(lane, &stream->starved);
+        lane_forget_buffers(&lane->buffers, &stream->starved);
         stream->is_starved = false;
     }
     if (stream->receiving && !stream->receive_cancelled) {

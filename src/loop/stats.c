@@ -48,6 +48,9 @@ static void add_lane(struct rondo_loop_stats *stats, struct lane *lane)
     stats->bytes_sent += load_relaxed(&lane->sent_bytes);
     stats->zero_copy_sends += load_relaxed(&lane->zero_copy_count);
     stats->zero_copy_copied += load_relaxed(&lane->zero_copy_copied_count);
+    stats->datagrams_received += load_relaxed(&lane->received_datagrams);
+    stats->datagrams_sent += load_relaxed(&lane->sent_datagrams);
+    stats->segmentations_refused += load_relaxed(&lane->segment_refusal_count);
     stats->setup_flags_dropped |= lane->ring.features_dropped;
 }
 

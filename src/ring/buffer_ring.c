@@ -37,10 +37,12 @@ static bool grow(struct buffer_ring *buffers)
 
     if (count == 0)
         return false;
-    chunk = sys.alloc_aligned(count * stride(buffers));
+    /* Not touched before it is used: most datagrams fill little of their buffer. */
+    chunk = sys.alloc(count * stride(buffers) + CACHE_LINE_SIZE);
     if (!chunk)
         return false;
     buffers->chunks[buffers->chunk_count++] = chunk;
+    chunk += -(uintptr_t)chunk % CACHE_LINE_SIZE;
     for (uint32_t i = 0; i < count; i++) {
         struct buffer *buffer = (void *)(chunk + i * stride(buffers));
         buffer->id = (uint16_t)(buffers->allocated_count + i);
@@ -52,14 +54,18 @@ static bool grow(struct buffer_ring *buffers)
     return true;
 }
 
-int buffer_ring_init(struct buffer_ring *buffers, struct ring *ring, uint32_t count_max,
-                     uint32_t buffer_size)
+int buffer_ring_init(struct buffer_ring *buffers, struct ring *ring, enum buffer_group group,
+                     uint32_t count_max, uint32_t buffer_size)
 {
     struct io_uring_buf_reg registration;
     uint32_t chunk_count_max = count_max / BUFFER_CHUNK_COUNT + 1;
     int error = -ENOMEM;
 
-    *buffers = (struct buffer_ring){.count_max = count_max, .buffer_size = buffer_size};
+    *buffers = (struct buffer_ring){
+        .count_max = count_max,
+        .buffer_size = buffer_size,
+        .group = group,
+    };
     inbox_init(&buffers->returns, false);
     buffers->entries = mmap(NULL, entries_size(count_max), PROT_READ | PROT_WRITE,
                             MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
@@ -73,7 +79,7 @@ int buffer_ring_init(struct buffer_ring *buffers, struct ring *ring, uint32_t co
     registration = (struct io_uring_buf_reg){
         .ring_addr = (uint64_t)(uintptr_t)buffers->entries,
         .ring_entries = count_max,
-        .bgid = BUFFER_GROUP,
+        .bgid = (uint16_t)group,
     };
     io_uring_buf_ring_init(buffers->entries);
     error = io_uring_register_buf_ring(&ring->uring, &registration, 0);

@@ -15,11 +15,16 @@
 #include "ring.h"
 #include "runnable.h"
 
-enum { BUFFER_GROUP = 0, BUFFER_CHUNK_COUNT = 64 };
+enum buffer_group {
+    BUFFER_GROUP,   /* for streams */
+    DATAGRAM_GROUP, /* for datagrams, which must fit into one */
+};
+
+enum { BUFFER_CHUNK_COUNT = 64 };
 
 struct buffer {
     struct runnable event; /* the next link also carries it back */
-    void *owner;           /* the stream that received into it */
+    void *owner;           /* the handle that received into it */
     uint32_t size;         /* bytes received */
     uint16_t id;
     bool out;
@@ -32,15 +37,17 @@ struct buffer_ring {
     uint32_t chunk_count;
     uint32_t count_max; /* a power of two */
     uint32_t buffer_size;
+    enum buffer_group group;
     uint32_t allocated_count;
     uint32_t free_count;        /* with the kernel */
     uint32_t unpublished_count; /* written, and not yet shown to the kernel */
     struct inbox returns;       /* asleep: the lane must be woken for the next return */
+    struct chain starved;       /* the lane's: handles whose receive found no buffer */
 };
 
 /* Registers with an enabled ring: 0, or an error with a text. */
-int buffer_ring_init(struct buffer_ring *buffers, struct ring *ring, uint32_t count_max,
-                     uint32_t buffer_size);
+int buffer_ring_init(struct buffer_ring *buffers, struct ring *ring, enum buffer_group group,
+                     uint32_t count_max, uint32_t buffer_size);
 void buffer_ring_fini(struct buffer_ring *buffers);
 
 /* The kernel filled buffer @id with @size bytes. */

@@ -89,15 +89,35 @@ static void push_ready(struct lane *lane)
 
 /* Give buffers back to the kernel, and let as many starved handles go on as there are some for:
  * more would only find none again. */
-static void refill_buffers(struct lane *lane)
+static void refill(struct lane *lane, struct buffer_ring *buffers)
 {
     struct chain fed = {0};
 
-    buffer_ring_refill(&lane->buffers, lane->starved.count);
-    store_relaxed(&lane->buffer_count, lane->buffers.allocated_count); /* Relaxed: statistic. */
-    while (lane->starved.count > 0 && fed.count < lane->buffers.free_count)
-        chain_append(&fed, chain_take(&lane->starved));
+    buffer_ring_refill(buffers, buffers->starved.count);
+    while (buffers->starved.count > 0 && fed.count < buffers->free_count)
+        chain_append(&fed, chain_take(&buffers->starved));
     lane_run_all(lane, &fed);
+}
+
+static void refill_buffers(struct lane *lane)
+{
+    refill(lane, &lane->buffers);
+    if (lane->datagrams.entries)
+        refill(lane, &lane->datagrams);
+    store_relaxed(&lane->buffer_count, /* Relaxed: a statistic. */
+                  lane->buffers.allocated_count + lane->datagrams.allocated_count);
+}
+
+/* False: buffers that somebody waits for have come back. */
+static bool buffers_sleep(struct buffer_ring *buffers)
+{
+    return buffers->starved.count == 0 || inbox_sleep(&buffers->returns);
+}
+
+static void buffers_awake(struct buffer_ring *buffers)
+{
+    if (buffers->starved.count > 0)
+        inbox_awake(&buffers->returns);
 }
 
 /* True: nothing is left to do before the next completion, request or awaited buffer. */
@@ -105,8 +125,11 @@ static bool fall_asleep(struct lane *lane)
 {
     if (!inbox_sleep(&lane->inbox))
         return false;
-    if (lane->starved.count == 0 || inbox_sleep(&lane->buffers.returns))
-        return true;
+    if (buffers_sleep(&lane->buffers)) {
+        if (buffers_sleep(&lane->datagrams))
+            return true;
+        buffers_awake(&lane->buffers);
+    }
     inbox_awake(&lane->inbox);
     return false;
 }
@@ -142,24 +165,45 @@ static uint32_t wait_count(const struct lane *lane)
     return share < LANE_AWAIT_MAX ? share : LANE_AWAIT_MAX;
 }
 
+/* How long to sleep in any case. Datagrams come as fast as their senders can, and a lane that is
+ * quicker than they are would be woken for each: that costs both more than the datagram. So after a
+ * crowd it sleeps until about as many can have come. */
+static uint64_t rest_due(struct lane *lane)
+{
+    uint64_t rest_ns = (uint64_t)lane->arrivals * LANE_REST_EACH_NS;
+
+    if (lane->arrivals < LANE_REST_ARRIVALS)
+        rest_ns = 0;
+    lane->arrivals = 0;
+    return rest_ns < LANE_REST_MAX_NS ? rest_ns : LANE_REST_MAX_NS;
+}
+
+static void sleep_until_needed(struct lane *lane)
+{
+    uint64_t rest_ns = rest_due(lane);
+
+    if (rest_ns > 0)
+        lane_rest(lane, rest_ns);
+    else
+        lane_enter(lane, wait_count(lane));
+    inbox_awake(&lane->inbox);
+    buffers_awake(&lane->buffers);
+    buffers_awake(&lane->datagrams);
+    count_add(&lane->wake_count, 1);
+}
+
 static void pass(struct lane *lane)
 {
-    bool asleep;
-
     if (inbox_take(&lane->inbox, &lane->requests) > 0)
         lane_run_all(lane, &lane->requests);
     if (lane->stopping)
         return;
     refill_buffers(lane);
     push_ready(lane);
-    asleep = fall_asleep(lane);
-    lane_enter(lane, asleep ? wait_count(lane) : 0);
-    if (asleep) {
-        inbox_awake(&lane->inbox);
-        if (lane->starved.count > 0)
-            inbox_awake(&lane->buffers.returns);
-        count_add(&lane->wake_count, 1);
-    }
+    if (fall_asleep(lane))
+        sleep_until_needed(lane);
+    else
+        lane_enter(lane, 0);
     take_completions(lane);
 }
 
@@ -185,8 +229,8 @@ static void *lane_main(void *arg)
     (void)pthread_setname_np(pthread_self(), name);
     lane->start_error = ring_enable(&lane->ring);
     if (!lane->start_error && lane->options.buffers > 0)
-        lane->start_error = buffer_ring_init(&lane->buffers, &lane->ring, lane->options.buffers,
-                                             lane->options.buffer_size);
+        lane->start_error = buffer_ring_init(&lane->buffers, &lane->ring, BUFFER_GROUP,
+                                             lane->options.buffers, lane->options.buffer_size);
     if (!lane->start_error && lane->options.buffers > 0)
         files_init(lane);
     if (!lane->start_error && lane->options.buffers == 0)
@@ -201,14 +245,20 @@ static void *lane_main(void *arg)
     return NULL;
 }
 
-/* Tell every handle that the lane ends; it may leave the list meanwhile. */
+/* Tell every handle that the lane ends; it may leave the list meanwhile, and take others with it,
+ * so a mark keeps the place. */
 static void end_handles(struct lane *lane, bool now)
 {
-    struct lane_handle *next;
+    struct lane_handle mark;
 
-    for (struct lane_handle *handle = lane->handles.next; handle != &lane->handles; handle = next) {
-        next = handle->next;
+    for (struct lane_handle *handle = lane->handles.next; handle != &lane->handles;) {
+        mark.next = handle->next;
+        mark.previous = handle;
+        mark.next->previous = handle->next = &mark;
         (now ? handle->abort : handle->drain)(lane, handle);
+        handle = mark.next;
+        mark.previous->next = mark.next;
+        mark.next->previous = mark.previous;
     }
 }
 
@@ -269,6 +319,7 @@ static void release(struct lane *lane)
 {
     bell_fini(&lane->bell);
     buffer_ring_fini(&lane->buffers);
+    buffer_ring_fini(&lane->datagrams);
     op_table_fini(&lane->ops);
     sys.release(lane->reaped);
     sys.release(lane->free_files);

@@ -58,11 +58,17 @@ static inline void list_remove(struct lane_handle *handle)
 }
 
 enum {
-    LANE_GATHER_COUNT = 256, /* gathered sends in one submission batch */
-    LANE_GATHER_PARTS = 16,  /* writes in one gathered send */
-    LANE_REAP_COUNT = 256,   /* completions taken at a time */
-    LANE_PUSH_COUNT = 64,    /* strands with events that are pushed without waiting for more */
-    LANE_ROUNDS_MAX = 4,     /* enters for completions in one pass */
+    LANE_GATHER_COUNT = 256,    /* gathered sends in one submission batch */
+    LANE_GATHER_PARTS = 16,     /* writes in one gathered send */
+    LANE_REAP_COUNT = 256,      /* completions taken at a time */
+    LANE_PUSH_COUNT = 64,       /* strands with events that are pushed without waiting for more */
+    LANE_ROUNDS_MAX = 4,        /* enters for completions in one pass */
+    LANE_REST_ARRIVALS = 8,     /* datagrams that came at once, from which on the lane rests */
+    LANE_REST_EACH_NS = 3000,   /* for each of them */
+    LANE_REST_MAX_NS = 100000,  /* in all */
+    LANE_DATAGRAMS_MAX = 512,   /* buffers for datagrams */
+    LANE_DATAGRAM_SIZE = 65535, /* what a datagram buffer holds at least */
+    LANE_DATAGRAM_EXTRA = 1280, /* and the place for its address and control data */
 };
 
 struct lane_gather {
@@ -92,13 +98,14 @@ struct lane {
     struct op_table ops;
     struct buffer_ring buffers;
     struct regions regions;
+    struct buffer_ring datagrams; /* empty before the first datagram socket */
     uint32_t *free_files; /* places in the ring's table of descriptors; NULL: there is none */
     uint32_t free_file_count;
     struct chain requests; /* taken from the inbox, in order */
     struct chain ready;    /* strands with events, for the next push on the ready queue */
-    struct chain starved;  /* handles whose receive found no buffer */
     struct chain paused;   /* listeners that wait for descriptors, or the end of overload */
     struct lane_handle handles;
+    uint32_t arrivals;      /* datagrams since the lane slept last */
     uint64_t dropped_lives; /* handles closed since the last push */
     struct __kernel_timespec retry_delay;
     bool retry_armed;
@@ -141,6 +148,9 @@ struct lane {
     _Atomic uint64_t sent_bytes;
     _Atomic uint64_t zero_copy_count;        /* sends without copying */
     _Atomic uint64_t zero_copy_copied_count; /* of them, those that the kernel copied after all */
+    _Atomic uint64_t received_datagrams;
+    _Atomic uint64_t sent_datagrams;
+    _Atomic uint64_t segment_refusal_count;
 };
 
 /* Controller: 0, or an error with a text. */
@@ -169,8 +179,8 @@ void lane_ask(struct lane *lane, struct lane_request *request);
 /* Scheduler: from now on the loop is overloaded, or no more. */
 void lane_overload(struct lane *lane, bool overloaded);
 
-/* Any thread: give back a receive buffer. */
-void lane_return_buffer(struct lane *lane, struct buffer *buffer);
+/* Any thread: give back a receive buffer of @buffers, one of the lane's. */
+void lane_return_buffer(struct lane *lane, struct buffer_ring *buffers, struct buffer *buffer);
 
 /* The rest: lane thread only. */
 
@@ -200,6 +210,9 @@ void lane_file_remove(struct lane *lane, int32_t file);
 /* Enter the kernel until it has taken all submissions; the first time also wait for completions. */
 void lane_enter(struct lane *lane, uint32_t wait_count);
 
+/* The same, letting @rest_ns pass before it looks for completions; see ring_rest(). */
+void lane_rest(struct lane *lane, uint64_t rest_ns);
+
 /* Copy completions aside; how many. */
 uint32_t lane_reap(struct lane *lane);
 
@@ -216,9 +229,13 @@ void lane_post(struct lane *lane, struct strand *strand, struct runnable *event)
 bool lane_handle_add(struct lane *lane, struct lane_handle *handle);
 void lane_handle_remove(struct lane *lane, struct lane_handle *handle);
 
-/* Run @request when buffers are free again. */
-void lane_wait_for_buffers(struct lane *lane, struct lane_request *request);
-void lane_forget_buffers(struct lane *lane, struct lane_request *request);
+/* See that there are buffers for datagrams: 0, or an error. */
+int lane_datagrams_init(struct lane *lane);
+
+/* Run @request when buffers of @buffers, one of the lane's, are free again. */
+void lane_wait_for_buffers(struct lane *lane, struct buffer_ring *buffers,
+                           struct lane_request *request);
+void lane_forget_buffers(struct buffer_ring *buffers, struct lane_request *request);
 
 /* Run @request when a connection closed or a moment later, but not before the end of overload. */
 void lane_pause_accept(struct lane *lane, struct lane_request *request);

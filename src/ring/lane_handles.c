@@ -47,15 +47,31 @@ void lane_handle_remove(struct lane *lane, struct lane_handle *handle)
     lane->dropped_lives++;
 }
 
-void lane_wait_for_buffers(struct lane *lane, struct lane_request *request)
+int lane_datagrams_init(struct lane *lane)
 {
-    count_add(&lane->exhausted_count, 1);
-    chain_append(&lane->starved, &request->node);
+    uint32_t count = lane->options.buffers;
+    uint32_t size = lane->options.buffer_size;
+
+    if (lane->datagrams.entries)
+        return 0;
+    if (count > LANE_DATAGRAMS_MAX)
+        count = LANE_DATAGRAMS_MAX;
+    if (size < LANE_DATAGRAM_SIZE)
+        size = LANE_DATAGRAM_SIZE;
+    return buffer_ring_init(&lane->datagrams, &lane->ring, DATAGRAM_GROUP, count,
+                            size + LANE_DATAGRAM_EXTRA);
 }
 
-void lane_forget_buffers(struct lane *lane, struct lane_request *request)
+void lane_wait_for_buffers(struct lane *lane, struct buffer_ring *buffers,
+                           struct lane_request *request)
 {
-    chain_remove(&lane->starved, &request->node);
+    count_add(&lane->exhausted_count, 1);
+    chain_append(&buffers->starved, &request->node);
+}
+
+void lane_forget_buffers(struct buffer_ring *buffers, struct lane_request *request)
+{
+    chain_remove(&buffers->starved, &request->node);
 }
 
 static void retry_complete(struct lane *lane, void *owner, int32_t result, uint32_t flags)
@@ -157,8 +173,8 @@ void lane_ask(struct lane *lane, struct lane_request *request)
         pool_ring(lane->options.pool, &lane->bell);
 }
 
-void lane_return_buffer(struct lane *lane, struct buffer *buffer)
+void lane_return_buffer(struct lane *lane, struct buffer_ring *buffers, struct buffer *buffer)
 {
-    if (buffer_return(&lane->buffers, buffer))
+    if (buffer_return(buffers, buffer))
         pool_ring(lane->options.pool, &lane->bell);
 }

@@ -29,15 +29,15 @@ uint32_t lane_reap(struct lane *lane)
     return count;
 }
 
-/* Enter until the kernel has taken all submissions; the first time also wait for completions. */
-void lane_enter(struct lane *lane, uint32_t wait_count)
+static void enter(struct lane *lane, uint32_t wait_count, uint64_t rest_ns)
 {
     uint32_t before = ring_unsubmitted(&lane->ring);
 
     if (ring_has_overflow(&lane->ring))
         count_add(&lane->overflow_count, 1);
     for (uint32_t tries = 0;; tries++) {
-        int result = ring_enter(&lane->ring, wait_count);
+        int result =
+            rest_ns > 0 ? ring_rest(&lane->ring, rest_ns) : ring_enter(&lane->ring, wait_count);
         /* When busy the kernel wants room for completions first. */
         bool is_short = result == -EAGAIN || result == -ENOMEM;
         if ((result == -EBUSY && lane_reap(lane) == 0) || is_short)
@@ -46,9 +46,20 @@ void lane_enter(struct lane *lane, uint32_t wait_count)
             break;
         RONDO_ASSERT(tries < LANE_BUSY_RETRY_MAX);
         wait_count = 0;
+        rest_ns = 0;
     }
     count_add(&lane->submission_count, before);
     lane->gather_count = 0;
+}
+
+void lane_enter(struct lane *lane, uint32_t wait_count)
+{
+    enter(lane, wait_count, 0);
+}
+
+void lane_rest(struct lane *lane, uint64_t rest_ns)
+{
+    enter(lane, 0, rest_ns);
 }
 
 struct io_uring_sqe *lane_submit_untracked(struct lane *lane)

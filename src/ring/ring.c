@@ -165,46 +165,57 @@ static void publish(struct io_uring_sq *sq)
     io_uring_smp_store_release(sq->ktail, sq->sqe_tail);
 }
 
-static int enter(struct ring *ring, uint32_t wait_count)
+static int enter_result(int result)
+{
+    switch (result) {
+    case -ETIME: /* The rest, or the shortest wait, is over. */
+        return 0;
+    case -EINTR:  /* A signal, a debugger: nothing was lost. */
+    case -EAGAIN: /* No memory for a request. */
+    case -ENOMEM:
+    case -EBUSY: /* The completion ring is full. */
+        return result;
+    default:
+        /* Among the rest is -EBADR, a completion the kernel had to drop: exactly once is gone. */
+        RONDO_ASSERT(result >= 0);
+        return 0;
+    }
+}
+
+/* @wait: how long, or NULL. */
+static int enter(struct ring *ring, uint32_t wait_count, struct io_uring_getevents_arg *wait)
 {
     struct io_uring *uring = &ring->uring;
-    unsigned fd = (unsigned)(ring->enter_flags & IORING_ENTER_REGISTERED_RING ? uring->enter_ring_fd
-                                                                              : uring->ring_fd);
+    int fd =
+        ring->enter_flags & IORING_ENTER_REGISTERED_RING ? uring->enter_ring_fd : uring->ring_fd;
     unsigned flags = ring->enter_flags | IORING_ENTER_GETEVENTS;
+
+    publish(&uring->sq);
+    if (wait)
+        flags |= IORING_ENTER_EXT_ARG;
+    return enter_result(io_uring_enter2((unsigned)fd, io_uring_sq_ready(uring), wait_count, flags,
+                                        (sigset_t *)wait, wait ? sizeof(*wait) : 0));
+}
+
+int ring_enter(struct ring *ring, uint32_t wait_count)
+{
     /* Without a longest wait the shortest one would end in nothing. The member that liburing 2.3
      * calls pad is the shortest, in microseconds. */
     struct __kernel_timespec longest = {.tv_sec = INT32_MAX};
     struct io_uring_getevents_arg wait = {.pad = ring->min_wait_us,
                                           .ts = (uint64_t)(uintptr_t)&longest};
 
-    if (wait_count <= 1)
-        return io_uring_enter(fd, io_uring_sq_ready(uring), wait_count, flags, NULL);
-    if (!ring->has_min_wait || ring->min_wait_us == 0)
-        return io_uring_enter(fd, io_uring_sq_ready(uring), ring->min_wait_us ? 1 : wait_count,
-                              flags, NULL);
-    return io_uring_enter2(fd, io_uring_sq_ready(uring), wait_count, flags | IORING_ENTER_EXT_ARG,
-                           (sigset_t *)&wait, sizeof(wait));
+    if (wait_count <= 1 || ring->min_wait_us == 0)
+        return enter(ring, wait_count, NULL);
+    return ring->has_min_wait ? enter(ring, wait_count, &wait) : enter(ring, 1, NULL);
 }
 
-int ring_enter(struct ring *ring, uint32_t wait_count)
+int ring_rest(struct ring *ring, uint64_t rest_ns)
 {
-    int result;
+    struct __kernel_timespec rest = {.tv_nsec = (int64_t)rest_ns};
+    struct io_uring_getevents_arg wait = {.ts = (uint64_t)(uintptr_t)&rest};
 
-    publish(&ring->uring.sq);
-    result = enter(ring, wait_count);
-    switch (result) {
-    case -EINTR:  /* A signal, a debugger: nothing was lost. */
-    case -EAGAIN: /* No memory for a request. */
-    case -ENOMEM:
-    case -EBUSY: /* The completion ring is full. */
-        return result;
-    case -ETIME: /* The shortest wait is over, and what ended it made no completion. */
-        return 0;
-    default:
-        /* Among the rest is -EBADR, a completion the kernel had to drop: exactly once is gone. */
-        RONDO_ASSERT(result >= 0);
-        return 0;
-    }
+    return enter(ring, RING_REST_COUNT, &wait);
 }
 
 bool ring_files_register(struct ring *ring, uint32_t count)

@@ -21,6 +21,9 @@ enum ring_feature {
     RING_NO_IOWAIT = 1 << 4,
 };
 
+/* Completions that end a rest at once. */
+enum { RING_REST_COUNT = 256 };
+
 struct ring_options {
     uint32_t submissions;
     uint32_t completions;
@@ -69,6 +72,10 @@ uint32_t ring_room(struct ring *ring);
  * one, one is enough once min_wait_us have passed. 0, -EINTR, -EAGAIN or -ENOMEM (short of memory:
  * try again), -EBUSY (take completions first). */
 int ring_enter(struct ring *ring, uint32_t wait_count);
+
+/* ring_enter() that lets @rest_ns, below a second, pass before it looks for completions: single
+ * ones do not end it, and cost the thread that causes them no wake-up. */
+int ring_rest(struct ring *ring, uint64_t rest_ns);
 
 /* A table of @count descriptors that operations name by their place, which saves the look-up of the
  * descriptor in each. False: not here. Kernels before 6.13 let go of a descriptor only when every

@@ -18,7 +18,7 @@ static void start(uint32_t count_max)
 
     assert_int_equal(ring_init(&ring, &options), 0);
     assert_int_equal(ring_enable(&ring), 0);
-    assert_int_equal(buffer_ring_init(&buffers, &ring, count_max, BUFFER_SIZE), 0);
+    assert_int_equal(buffer_ring_init(&buffers, &ring, BUFFER_GROUP, count_max, BUFFER_SIZE), 0);
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
 }
 
@@ -128,16 +128,16 @@ static void buffers_are_added_while_they_run_low(void **state)
 
 static _Atomic bool memory_is_short;
 
-static void *aligned_or_null(size_t size)
+static void *zeroed_or_null(size_t size)
 {
-    return load_relaxed(&memory_is_short) ? NULL : sys_real.alloc_aligned(size);
+    return load_relaxed(&memory_is_short) ? NULL : sys_real.alloc(size);
 }
 
 static void without_memory_it_works_with_what_it_has(void **state)
 {
     /* Goal: a chunk that cannot be had is asked for again later. */
     (void)state;
-    sys.alloc_aligned = aligned_or_null;
+    sys.alloc = zeroed_or_null;
     store_relaxed(&memory_is_short, false);
     start(256);
     store_relaxed(&memory_is_short, true);
@@ -160,11 +160,11 @@ static void an_init_without_memory_reports_it(void **state)
     struct ring_options options = {.submissions = 4, .completions = 8};
 
     (void)state;
-    sys.alloc_aligned = aligned_or_null;
+    sys.alloc = zeroed_or_null;
     store_relaxed(&memory_is_short, true);
     assert_int_equal(ring_init(&ring, &options), 0);
     assert_int_equal(ring_enable(&ring), 0);
-    assert_int_equal(buffer_ring_init(&buffers, &ring, 64, BUFFER_SIZE), -ENOMEM);
+    assert_int_equal(buffer_ring_init(&buffers, &ring, BUFFER_GROUP, 64, BUFFER_SIZE), -ENOMEM);
     assert_non_null(strstr(rondo_error_text(), "`buffers`"));
     ring_fini(&ring);
 }
@@ -178,7 +178,7 @@ static void a_size_the_kernel_refuses_is_reported(void **state)
     (void)state;
     assert_int_equal(ring_init(&ring, &options), 0);
     assert_int_equal(ring_enable(&ring), 0);
-    assert_int_equal(buffer_ring_init(&buffers, &ring, 3, BUFFER_SIZE), -ENOSYS);
+    assert_int_equal(buffer_ring_init(&buffers, &ring, BUFFER_GROUP, 3, BUFFER_SIZE), -ENOSYS);
     assert_non_null(strstr(rondo_error_text(), "Linux 6.1"));
     ring_fini(&ring);
 }

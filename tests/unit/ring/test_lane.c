@@ -337,9 +337,9 @@ static void take_all_buffers(struct lane *of)
         taken[i] = buffer_ring_picked(&of->buffers, i, 1);
     for (uint32_t i = 0; i < 3; i++) {
         paused[i].run = resumed_run;
-        lane_wait_for_buffers(of, &paused[i]);
+        lane_wait_for_buffers(of, &of->buffers, &paused[i]);
     }
-    lane_forget_buffers(of, &paused[2]);
+    lane_forget_buffers(&of->buffers, &paused[2]);
 }
 
 static void a_starved_receive_goes_on_when_buffers_return(void **state)
@@ -353,7 +353,7 @@ static void a_starved_receive_goes_on_when_buffers_return(void **state)
     WAIT_UNTIL(inbox_is_asleep(&lane.inbox));
     assert_int_equal(counter_read(&resumed), 0);
     for (uint32_t i = 0; i < ARRAY_SIZE(taken); i++)
-        lane_return_buffer(&lane, taken[i]);
+        lane_return_buffer(&lane, &lane.buffers, taken[i]);
     counter_wait(&resumed, 2);
     assert_int_equal(load_relaxed(&lane.exhausted_count), 3);
     lane_end();
@@ -420,6 +420,36 @@ static void drain_and_abort_reach_every_handle(void **state)
         assert_int_equal(counter_read(&handles[i].drained), 1);
         assert_int_equal(counter_read(&handles[i].aborted), 1);
     }
+    lane_stop(&lane);
+    test_pool_stop(&test);
+    lane_fini(&lane);
+}
+
+/* The end of the first takes the second with it. */
+static void abort_both(struct lane *of, struct lane_handle *handle)
+{
+    record_abort(of, handle);
+    record_abort(of, &handles[1].handle);
+}
+
+static void add_tied_handles(struct lane *of)
+{
+    for (uint32_t i = 0; i < 3; i++)
+        add_handle(of, &handles[i]);
+    handles[0].handle.abort = abort_both;
+}
+
+static void a_handle_may_take_the_next_one_with_it(void **state)
+{
+    /* Goal: the walk over the handles goes on with the one after. */
+    (void)state;
+    lane_begin(8, 16);
+    run_on_lane(add_tied_handles);
+    lane_drain(&lane);
+    lane_abort(&lane);
+    counter_wait(&quiet, 1);
+    for (uint32_t i = 0; i < 3; i++)
+        assert_int_equal(counter_read(&handles[i].aborted), 1);
     lane_stop(&lane);
     test_pool_stop(&test);
     lane_fini(&lane);
@@ -519,6 +549,7 @@ int main(void)
         cmocka_unit_test(a_paused_accept_is_retried_a_moment_later),
         cmocka_unit_test(a_starved_receive_goes_on_when_buffers_return),
         cmocka_unit_test(drain_and_abort_reach_every_handle),
+        cmocka_unit_test(a_handle_may_take_the_next_one_with_it),
         cmocka_unit_test(an_idle_lane_sleeps),
         cmocka_unit_test_teardown(an_init_without_a_descriptor_reports_it, sys_restore),
         cmocka_unit_test_teardown(a_ring_that_cannot_be_enabled_fails_the_start, sys_restore),

@@ -164,6 +164,30 @@ static void waiting_ends_with_the_completion(void **state)
     ring_fini(&ring);
 }
 
+static void a_rest_lasts_or_ends_with_a_crowd(void **state)
+{
+    /* Goal: single completions do not end a rest, and are there after it; many end it. */
+    struct completion done[RING_REST_COUNT];
+    uint64_t begin_ns = clock_now_ns();
+
+    (void)state;
+    start(RING_REST_COUNT, 2 * RING_REST_COUNT);
+    fill(0, 3);
+    while (clock_now_ns() - begin_ns < 20 * NS_PER_MS) {
+        uint64_t from_ns = clock_now_ns();
+        int result = ring_rest(&ring, 20 * NS_PER_MS);
+        assert_true(result == -EINTR || clock_now_ns() - from_ns >= 20 * NS_PER_MS);
+    }
+    assert_int_equal(ring_reap(&ring, done, RING_REST_COUNT), 3);
+    fill(3, RING_REST_COUNT);
+    begin_ns = clock_now_ns();
+    while (ring_rest(&ring, 900 * NS_PER_MS) == -EINTR)
+        ;
+    assert_true(clock_now_ns() - begin_ns < 900 * NS_PER_MS);
+    assert_int_equal(ring_reap(&ring, done, RING_REST_COUNT), RING_REST_COUNT);
+    ring_fini(&ring);
+}
+
 static int no_register(int fd, unsigned opcode, const void *arg, unsigned count)
 {
     (void)fd;
@@ -256,6 +280,7 @@ int main(void)
         cmocka_unit_test(reaping_takes_no_more_than_asked),
         cmocka_unit_test(an_overflow_is_flagged_and_nothing_is_lost),
         cmocka_unit_test(waiting_ends_with_the_completion),
+        cmocka_unit_test(a_rest_lasts_or_ends_with_a_crowd),
         cmocka_unit_test_teardown(an_enable_that_fails_says_why, sys_restore),
         cmocka_unit_test(the_ladder_ends_with_a_remedy),
         cmocka_unit_test(a_feature_is_in_use_or_dropped),
