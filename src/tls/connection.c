@@ -262,13 +262,6 @@ static struct operation *copy_create(const void *data, size_t size)
     return copy;
 }
 
-static void count_queued(struct rondo_tls *tls, size_t size)
-{
-    tls->queued += size;
-    if (tls->queued > tls->high)
-        tls->above_high = true;
-}
-
 /* In a callback, with nothing queued before it, it need not be copied. False: it has to wait. */
 static bool write_now(struct rondo_tls *tls, const void *data, size_t size, int *ret_error)
 {
@@ -277,7 +270,7 @@ static bool write_now(struct rondo_tls *tls, const void *data, size_t size, int 
     *ret_error = write_check(tls, size);
     bool fits = !waits && !*ret_error && engine_can_write(tls, size);
     if (fits) {
-        count_queued(tls, size);
+        queue_grow(tls, size);
         (void)engine_kick(tls); /* From inside a callback it cannot fail. */
     }
     tls_unlock(tls);
@@ -303,7 +296,7 @@ TLS_PUBLIC int rondo_tls_write(rondo_tls *tls, const void *data, size_t size)
         error = engine_kick(tls);
     if (!error) {
         operations_append(&tls->waiting[OPERATION_WRITE], copy);
-        count_queued(tls, size);
+        queue_grow(tls, size);
     }
     tls_unlock(tls);
     if (error)

@@ -137,6 +137,10 @@ int engine_kick(struct rondo_tls *tls);
 /* Any thread: the caller runs inside a callback of @tls, so that no post is needed. */
 bool engine_is_running(const struct rondo_tls *tls);
 
+/* Lock held: count bytes that wait to be written, any thread; no longer do, in the strand. */
+void queue_grow(struct rondo_tls *tls, size_t size);
+void queue_shrink(struct rondo_tls *tls, size_t size);
+
 /* In a callback of @tls: whether @size bytes can be encrypted at once, and doing so. */
 bool engine_can_write(const struct rondo_tls *tls, size_t size);
 void engine_write(struct rondo_tls *tls, const void *data, size_t size);

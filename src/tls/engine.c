@@ -45,14 +45,26 @@ bool engine_is_running(const struct rondo_tls *tls)
 
 /* ---- sending ---- */
 
-static void tell_written(struct rondo_tls *tls, size_t plain_size)
+void queue_grow(struct rondo_tls *tls, size_t size)
 {
-    tls_lock(tls);
-    tls->queued -= plain_size;
+    tls->queued += size;
+    if (tls->queued > tls->high)
+        tls->above_high = true;
+}
+
+void queue_shrink(struct rondo_tls *tls, size_t size)
+{
+    tls->queued -= size;
     if (tls->above_high && tls->queued <= tls->low) {
         tls->above_high = false;
         tls->drained_due = true;
     }
+}
+
+static void tell_written(struct rondo_tls *tls, size_t plain_size)
+{
+    tls_lock(tls);
+    queue_shrink(tls, plain_size);
     tls_unlock(tls);
     while (tls->unwritten.first && tls->unwritten.first->end <= tls->written) {
         struct operation *operation = operations_take(&tls->unwritten);
@@ -327,7 +339,7 @@ static void tell(struct rondo_tls *tls)
 
     if (tls->drained_due) {
         tls->drained_due = false;
-        if (handlers && handlers->drained && tls->phase == TLS_OPEN)
+        if (handlers && handlers->drained && tls->phase <= TLS_OPEN)
             handlers->drained(tls, tls->ctx);
     }
     if (tls->draining_due) {

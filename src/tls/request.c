@@ -91,7 +91,7 @@ void operations_end_cancelled(struct rondo_tls *tls)
     /* What is not encrypted yet will not be written; what is, is counted when it is written. */
     for (operation = cancelled.first; operation; operation = operation->next) {
         if (operation->kind == OPERATION_WRITE)
-            tls->queued -= operation->size - operation->moved;
+            queue_shrink(tls, operation->size - operation->moved);
     }
     tls_unlock(tls);
     while ((operation = operations_take(&cancelled)))
@@ -151,10 +151,8 @@ static int queue(struct rondo_tls *tls, struct operation *operation,
                                     operation, &operation->future);
     if (!error) {
         operations_append(&tls->waiting[operation->kind], operation);
-        if (operation->kind == OPERATION_WRITE) {
-            tls->queued += operation->size;
-            tls->above_high = tls->above_high || tls->queued > tls->high;
-        }
+        if (operation->kind == OPERATION_WRITE)
+            queue_grow(tls, operation->size);
     }
     tls_unlock(tls);
     return error;

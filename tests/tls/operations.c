@@ -288,6 +288,44 @@ static void lent_write_ends_when_it_is_out(void **state)
     finish(loop, ctx);
 }
 
+/* A cancel, too, brings the queue below its mark: reading goes on and drained is told. */
+static void cancelled_write_lets_reading_go_on(void **state)
+{
+    (void)state;
+    enum { SIZE = 1 << 20 };
+    struct rondo_tls_handlers handlers = closed_only;
+    rondo_loop *loop = begin("cancelled write", true);
+    SSL_CTX *ctx = peer_client_ctx();
+    struct end end = {0};
+    unsigned char *bytes = calloc(1, SIZE);
+    char word[4];
+
+    CHECK(bytes);
+    handlers.drained = side_handlers.drained;
+    side.handlers = &handlers;
+    int fd = side_dial(&side);
+    rondo_tls *tls = atomic_load(&side.tls);
+    CHECK_EQUAL(rondo_tls_write_lent(
+                    tls, bytes, SIZE,
+                    &RONDO_REQUEST(.done = on_done, .ctx = &end, .ret_handle = &end.handle)),
+                0);
+    assert_int_equal(rondo_tls_write_queued(tls), SIZE);
+    assert_int_equal(rondo_cancel(end.handle), RONDO_CANCEL_IN_FLIGHT);
+    assert_int_equal(wait_end(&end), -ECANCELED);
+    assert_int_equal(end.bytes, 0);
+    assert_int_equal(rondo_tls_write_queued(tls), 0);
+    SSL *peer = peer_connect(ctx, fd);
+    CHECK_EQUAL(SSL_write(peer, "word", 4), 4);
+    assert_int_equal(read_some(word, 4), 4);
+    assert_int_equal(atomic_load(&side.drained), 1);
+    CHECK_EQUAL(rondo_tls_close(tls), 0);
+    assert_true(peer_read_end(peer));
+    peer_drop(peer);
+    side_closed(&side);
+    free(bytes);
+    finish(loop, ctx);
+}
+
 static void write_to_a_deaf_peer_is_given_up(void **state)
 {
     (void)state;
@@ -463,6 +501,7 @@ int main(void)
         cmocka_unit_test(cancelled_read_takes_nothing),
         cmocka_unit_test(small_reads_of_many_records),
         cmocka_unit_test(lent_write_ends_when_it_is_out),
+        cmocka_unit_test(cancelled_write_lets_reading_go_on),
         cmocka_unit_test(write_to_a_deaf_peer_is_given_up),
         cmocka_unit_test(every_end_ends_them),
         cmocka_unit_test(cancels_at_random),
