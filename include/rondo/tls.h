@@ -146,9 +146,9 @@ struct rondo_tls_options {
     uint64_t close_timeout_ns;
     /* Bytes that may be queued for writing before a write is refused: 1 to SIZE_MAX. */
     size_t write_queue_max;
-    /* The stream is started already and has handlers of yours, which hand on to those of
-     * rondo_tls_stream_handlers(): for protocols that begin without TLS. Call rondo_tls_start() in
-     * the stream's strand then. */
+    /* For protocols that begin without TLS: the stream is started already, with handlers of yours,
+     * which hand on to those of rondo_tls_stream_handlers(). Call rondo_tls_start() in the stream's
+     * strand then. */
     bool started;
 };
 
@@ -257,15 +257,15 @@ int rondo_tls_handshake(rondo_tls *tls, const struct rondo_request *request);
 /* Read what is there, at least one byte, into @buffer, lent until done: the count, or 0 when the
  * peer's close_notify arrived. Several are served in order. A cancelled one has taken no bytes. Any
  * thread; does not suspend.
- * Returns 0, -EINVAL (also: size 0), -EBUSY (there is a read handler), -EBADF (closed or closing),
- * -ENOMEM, -EAGAIN, -ESHUTDOWN, -ECHILD. Since 0.1. */
+ * Returns 0, -EINVAL (also: size 0), -EALREADY (there is a read handler), -EBADF (closed or
+ * closing), -ENOMEM, -EAGAIN, -ESHUTDOWN, -ECHILD. Since 0.1. */
 int rondo_tls_read(rondo_tls *tls, void *buffer, size_t size, const struct rondo_request *request);
 
-/* Write @data, lent until done, after all that was written before: @size, when the kernel has it
- * all. Of a cancelled one, bytes tells how many go out nevertheless. Any thread; does not suspend.
- * Returns what rondo_tls_write() returns. Since 0.1. */
-int rondo_tls_write_lent(rondo_tls *tls, const void *data, size_t size,
-                         const struct rondo_request *request);
+/* Write all of @data, lent until done, after all that was written before: @size, when the kernel
+ * has it. Of a cancelled one, bytes tells how many go out nevertheless. Any thread; does not
+ * suspend. Returns what rondo_tls_write() returns. Since 0.1. */
+int rondo_tls_write_all(rondo_tls *tls, const void *data, size_t size,
+                        const struct rondo_request *request);
 
 /* Keep the pointer valid for one more user; calls on a closed one answer -EBADF. Any thread; does
  * not suspend. Returns @tls. Since 0.1. */

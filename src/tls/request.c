@@ -191,12 +191,12 @@ TLS_PUBLIC int rondo_tls_read(rondo_tls *tls, void *buffer, size_t size,
     if (!buffer || size == 0)
         return -EINVAL;
     if (tls && tls->handlers && tls->handlers->read)
-        return -EBUSY;
+        return -EALREADY;
     return begin(tls, OPERATION_READ, buffer, size, request);
 }
 
-TLS_PUBLIC int rondo_tls_write_lent(rondo_tls *tls, const void *data, size_t size,
-                                    const struct rondo_request *request)
+TLS_PUBLIC int rondo_tls_write_all(rondo_tls *tls, const void *data, size_t size,
+                                   const struct rondo_request *request)
 {
     if (!data || size == 0)
         return -EINVAL;

@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
-"""The TLS server of the tutorial, against the client of openssl's command line.
+"""The TLS server of the tutorial and a client, against those of openssl's command line.
 
-Goal: it speaks with a program that is not ours, in both versions, and resumes sessions. Method: a
+Goal: they speak with programs that are not ours, in both versions, and resume sessions. Method: a
 certificate made by openssl; s_client sends a line and must print the echo, the verification and the
-protocol; the server's own words are compared.
+protocol; s_server must send a line back reversed. What our programs print is compared.
 
-Usage: interop.py TUTORIAL_TLS"""
+Usage: interop.py TUTORIAL_TLS TLS_CLIENT"""
 
 import pathlib
 import socket
 import subprocess
 import sys
 import tempfile
+import time
 
 LINE = "an echo, please\n"
 TIMEOUT_S = 20
@@ -54,11 +55,16 @@ def connect(port, certificate, *arguments):
         return printed
 
 
-def run(program, folder):
+def certify(folder):
     certificate, key = f"{folder}/certificate.pem", f"{folder}/key.pem"
     made = openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
                    "-subj", "/CN=localhost", "-keyout", key, "-out", certificate)
     check(made.returncode == 0, made.stderr)
+    return certificate, key
+
+
+def serve(program, certificate, key, folder):
+    """Our server, their client."""
     port = free_port()
     with subprocess.Popen([program, certificate, key, str(port)], stdout=subprocess.PIPE,
                           text=True) as server:
@@ -92,7 +98,7 @@ def wait_for(port):
             socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S).close()
             return
         except ConnectionRefusedError:
-            pass
+            time.sleep(0.01)
     check(False, "the server does not listen")
 
 
@@ -104,15 +110,45 @@ def next_handshake(server):
     return ""
 
 
+def call(client, certificate, key):
+    """Our client, their server."""
+    for version, name in (("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3")):
+        port = free_port()
+        words = ["openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-cert", certificate,
+                 "-key", key, "-rev", "-quiet", version]
+        with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+            try:
+                wait_for(port)
+                said = run_client(client, port, certificate, "localhost", "olleh", "3")
+                resumed = f"{name} resumed\nhello\n"
+                check(said == (0, f"{name}\nhello\n" + resumed * 2), f"{version}: {said}")
+                status, printed = run_client(client, port, certificate, "elsewhere", "x")
+                check(status == 1 and "EKEYREJECTED: certificate verify failed: hostname mismatch"
+                      in printed, printed)
+                said = run_client(client, port, certificate, "localhost", "olleh")
+                check(said == (0, f"{name}\nhello\n"), f"after a refusal: {said}")
+            finally:
+                server.terminate()
+
+
+def run_client(*words):
+    run = subprocess.run([str(word) for word in words], capture_output=True, text=True,
+                         timeout=TIMEOUT_S, check=False)
+    return run.returncode, run.stdout
+
+
 def main():
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 3:
         print(__doc__)
         return 2
     if subprocess.run(["which", "openssl"], capture_output=True, check=False).returncode:
         print("skipped: no openssl command")
         return SKIPPED
+    server, client = (str(pathlib.Path(program).resolve()) for program in sys.argv[1:])
     with tempfile.TemporaryDirectory() as folder:
-        run(str(pathlib.Path(sys.argv[1]).resolve()), folder)
+        certificate, key = certify(folder)
+        serve(server, certificate, key, folder)
+        call(client, certificate, key)
     print("ok")
     return 0
 

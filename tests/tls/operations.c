@@ -123,7 +123,7 @@ static void failed_handshake_ends_all(void **state)
     rondo_tls *tls = atomic_load(&side.tls);
     CHECK_EQUAL(rondo_tls_handshake(tls, &RONDO_REQUEST(.done = on_done, .ctx = &ends[0])), 0);
     CHECK_EQUAL(rondo_tls_read(tls, &byte, 1, &RONDO_REQUEST(.done = on_done, .ctx = &ends[1])), 0);
-    CHECK_EQUAL(rondo_tls_write_lent(tls, "x", 1, &RONDO_REQUEST(.done = on_done, .ctx = &ends[2])),
+    CHECK_EQUAL(rondo_tls_write_all(tls, "x", 1, &RONDO_REQUEST(.done = on_done, .ctx = &ends[2])),
                 0);
     tcp_send(fd, "no TLS at all", 13);
     for (int i = 0; i < 3; i++) {
@@ -166,7 +166,7 @@ static void reads_in_order_to_the_end(void **state)
     assert_int_equal(read_some(rest, sizeof(rest)), 0);
     /* Without handlers the end does not close: writing goes on. */
     struct end end = {0};
-    CHECK_EQUAL(rondo_tls_write_lent(tls, "late", 4, &RONDO_REQUEST(.done = on_done, .ctx = &end)),
+    CHECK_EQUAL(rondo_tls_write_all(tls, "late", 4, &RONDO_REQUEST(.done = on_done, .ctx = &end)),
                 0);
     assert_int_equal(wait_end(&end), 4);
     peer_read(peer, rest, 4);
@@ -268,8 +268,8 @@ static void lent_write_ends_when_it_is_out(void **state)
     SSL *peer = peer_connect(ctx, side_dial(&side));
     rondo_tls *tls = atomic_load(&side.tls);
     CHECK_EQUAL(rondo_tls_write(tls, sent, 10), 0);
-    CHECK_EQUAL(rondo_tls_write_lent(tls, sent + 10, SIZE - 20,
-                                     &RONDO_REQUEST(.done = on_done, .ctx = &end)),
+    CHECK_EQUAL(rondo_tls_write_all(tls, sent + 10, SIZE - 20,
+                                    &RONDO_REQUEST(.done = on_done, .ctx = &end)),
                 0);
     CHECK_EQUAL(rondo_tls_write(tls, sent + SIZE - 10, 10), 0);
     peer_read(peer, got, SIZE);
@@ -305,7 +305,7 @@ static void cancelled_write_lets_reading_go_on(void **state)
     side.handlers = &handlers;
     int fd = side_dial(&side);
     rondo_tls *tls = atomic_load(&side.tls);
-    CHECK_EQUAL(rondo_tls_write_lent(
+    CHECK_EQUAL(rondo_tls_write_all(
                     tls, bytes, SIZE,
                     &RONDO_REQUEST(.done = on_done, .ctx = &end, .ret_handle = &end.handle)),
                 0);
@@ -341,9 +341,9 @@ static void write_to_a_deaf_peer_is_given_up(void **state)
     SSL *peer = peer_connect(ctx, side_dial(&side));
     rondo_tls *tls = atomic_load(&side.tls);
     for (int i = 0; i < 2; i++)
-        CHECK_EQUAL(rondo_tls_write_lent(tls, sent, SIZE,
-                                         &RONDO_REQUEST(.done = on_done, .ctx = &ends[i],
-                                                        .deadline_ns = rondo_now_ns() + 200 * MS)),
+        CHECK_EQUAL(rondo_tls_write_all(tls, sent, SIZE,
+                                        &RONDO_REQUEST(.done = on_done, .ctx = &ends[i],
+                                                       .deadline_ns = rondo_now_ns() + 200 * MS)),
                     0);
     assert_int_equal(wait_end(&ends[0]), -ETIMEDOUT);
     assert_int_equal(wait_end(&ends[1]), -ETIMEDOUT);
@@ -451,7 +451,7 @@ static void cancels_at_random(void **state)
                            &RONDO_REQUEST(.done = on_done, .ctx = read, .ret_handle = &read->handle,
                                           .deadline_ns = now + random_below(&random, DEADLINE_NS))),
             0);
-        CHECK_EQUAL(rondo_tls_write_lent(
+        CHECK_EQUAL(rondo_tls_write_all(
                         tls, bytes, PIECE,
                         &RONDO_REQUEST(.done = on_done, .ctx = write, .ret_handle = &write->handle,
                                        .deadline_ns = now + random_below(&random, DEADLINE_NS))),

@@ -258,7 +258,7 @@ static void refuse_and_start(rondo_listener *listener, rondo_stream *stream, voi
     CHECK_EQUAL(rondo_tls_start(stream, side.config, &side.options, NULL, NULL, &second),
                 -EALREADY);
     CHECK(!second);
-    CHECK_EQUAL(rondo_tls_read(tls, &options, 1, &RONDO_REQUEST(.done = NULL)), -EBUSY);
+    CHECK_EQUAL(rondo_tls_read(tls, &options, 1, &RONDO_REQUEST(.done = NULL)), -EALREADY);
     CHECK_EQUAL(rondo_tls_handshake(tls, NULL), -EINVAL);
     CHECK_EQUAL(rondo_tls_write(tls, NULL, 1), -EINVAL);
     CHECK_EQUAL(rondo_tls_write(tls, "x", 0), -EINVAL);
