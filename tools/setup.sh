@@ -28,6 +28,7 @@ have_package() {
     ninja-build) command -v ninja ;;
     liburing-dev) pkg-config --exists liburing ;;
     libcmocka-dev) pkg-config --exists cmocka ;;
+    libssl-dev) pkg-config --exists openssl ;;
     llvm-14) command -v llvm-symbolizer || command -v llvm-symbolizer-14 ;;
     libclang-rt-14-dev) links_with_sanitizers ;;
     libboost-dev) [ -e /usr/include/boost/version.hpp ] ;;

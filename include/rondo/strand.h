@@ -24,6 +24,9 @@ rondo_strand *rondo_strand_ref(rondo_strand *strand);
  * strand is gone. Since 0.1. */
 void rondo_strand_unref(rondo_strand *strand);
 
+/* The loop whose workers run the strand. Any thread; does not suspend. NULL for NULL. Since 0.1. */
+rondo_loop *rondo_strand_loop(const rondo_strand *strand);
+
 /* Run @fn(ctx) after all that was posted to @strand before. Any thread; does not suspend.
  * @ret_handle may be NULL; otherwise it names the callback for rondo_cancel().
  * Returns 0, -EINVAL, -EAGAIN (16,777,216 callbacks are alive), -ESHUTDOWN (the loop is stopping),

@@ -314,6 +314,11 @@ static int do_getsockname(int fd, struct sockaddr *ret_address, socklen_t *size)
     return result(getsockname(fd, ret_address, size));
 }
 
+static int do_shutdown(int fd, int how)
+{
+    return result(shutdown(fd, how));
+}
+
 static int do_getpeername(int fd, struct sockaddr *ret_address, socklen_t *size)
 {
     return result(getpeername(fd, ret_address, size));
@@ -451,6 +456,7 @@ struct sys sys = {
     .setsockopt = do_setsockopt,
     .getsockopt = do_getsockopt,
     .getsockname = do_getsockname,
+    .shutdown = do_shutdown,
     .getpeername = do_getpeername,
     .send = do_send,
     .send_file = do_send_file,

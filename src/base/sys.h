@@ -90,6 +90,7 @@ struct sys {
     int (*setsockopt)(int fd, int level, int name, const void *value, socklen_t size);
     int (*getsockopt)(int fd, int level, int name, void *ret_value, socklen_t *size);
     int (*getsockname)(int fd, struct sockaddr *ret_address, socklen_t *size);
+    int (*shutdown)(int fd, int how);
     int (*getpeername)(int fd, struct sockaddr *ret_address, socklen_t *size);
     int64_t (*send)(int fd, const void *data, size_t size, int flags);
     /* sendfile(2) that never waits for room: bytes, or -EAGAIN. */

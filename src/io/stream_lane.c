@@ -36,10 +36,12 @@ static void watermarks_check(struct lane *lane, struct rondo_stream *stream)
 
 /* ---- closing ---- */
 
-static void shutdown_arm(struct lane *lane, struct rondo_stream *stream)
+static void shut_down(struct rondo_stream *stream)
 {
-    /* A peer that is gone already has seen the end; the receive tells. */
-    io_uring_prep_shutdown(lane_submit_untracked(lane), stream->fd, SHUT_WR);
+    /* By the system call, which does not wait. The ring gives a shutdown to a thread of the kernel
+     * that looks the number up when it gets to it: after a close behind it, that may be the number
+     * of another connection. A peer that is gone already has seen the end; the receive tells. */
+    (void)sys.shutdown(stream->fd, SHUT_WR);
     stream->shut_down = true;
 }
 
@@ -144,7 +146,7 @@ void stream_advance(struct lane *lane, struct rondo_stream *stream)
     else if (written && stream_has_flag(stream, STREAM_CLOSE))
         close_advance(lane, stream, false);
     else if (written && stream_has_flag(stream, STREAM_SHUTDOWN) && !stream->shut_down)
-        shutdown_arm(lane, stream);
+        shut_down(stream);
 }
 
 /* ---- requests ---- */

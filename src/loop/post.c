@@ -125,6 +125,11 @@ RONDO_PUBLIC void rondo_strand_unref(rondo_strand *strand)
         strand_unref(&strand->strand);
 }
 
+RONDO_PUBLIC rondo_loop *rondo_strand_loop(const rondo_strand *strand)
+{
+    return strand ? strand->strand.pool->options.loop : NULL;
+}
+
 RONDO_PUBLIC int rondo_strand_post(rondo_strand *strand, rondo_callback_fn *fn, void *ctx,
                                    rondo_handle *ret_handle)
 {

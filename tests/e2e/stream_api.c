@@ -276,6 +276,7 @@ static void a_stream_is_a_strand(void **state)
     (void)test_begin("stream_api, strand");
     rondo_stream *stream = peer_begin(&peer);
     rondo_strand *strand = rondo_stream_strand(stream);
+    CHECK(rondo_strand_loop(strand) == peer.loop);
     for (int i = 0; i < 100; i++)
         CHECK_EQUAL(rondo_strand_post(strand, on_posted, &peer, NULL), 0);
     CHECK_EQUAL(rondo_strand_call_later(strand, MS, on_posted, &peer, NULL), 0);

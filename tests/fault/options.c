@@ -260,6 +260,7 @@ static void null_streams(void)
     CHECK_EQUAL(rondo_stream_set_nodelay(NULL, true), -EINVAL);
     CHECK_EQUAL(rondo_stream_set_keepalive(NULL, 1, 1, 1), -EINVAL);
     CHECK(!rondo_stream_strand(NULL));
+    CHECK(!rondo_strand_loop(NULL));
     CHECK(!rondo_stream_ref(NULL));
     rondo_stream_unref(NULL);
     CHECK_EQUAL(rondo_listener_address(NULL, &address), -EINVAL);

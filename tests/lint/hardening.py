@@ -55,6 +55,9 @@ def main():
         return 2
     build = pathlib.Path(sys.argv[1])
     files = [(build / "src" / "librondo.so.0", True), (build / "tools" / "rondo-echo", False)]
+    tls = build / "src" / "tls" / "librondo-tls.so.0"
+    if tls.exists():  # Only where OpenSSL was found.
+        files.append((tls, True))
     failed = False
     for path, is_library in files:
         for problem in problems_of(path, is_library):
