@@ -398,7 +398,11 @@ static void every_end_ends_them(void **state)
             tcp_reset(fd);
         }
         for (int i = 0; i < 2; i++) {
-            assert_int_equal(wait_end(&ends[i]), errors[how]);
+            int64_t value = wait_end(&ends[i]);
+            /* The kernel tells a reset once: a send that is under way may be the one that hears it,
+             * and the receive then sees a mere end. */
+            if (how != BY_RESET || value != -ECONNABORTED)
+                assert_int_equal(value, errors[how]);
             assert_int_equal(ends[i].bytes, 0);
         }
         if (how != BY_RESET)
