@@ -29,7 +29,7 @@ struct rondo_poller_handlers {
      * descriptor is ready then: read or write here, or what is ready is told again and again. */
     void (*ready)(rondo_poller *poller, uint32_t events, void *ctx);
     /* The last callback; the descriptor is not used any more. @error: 0 (asked for, or the loop
-     * ended), or why the kernel refused to poll. May be NULL. */
+     * drained), -ECANCELED (it stopped), or why the kernel refused to poll. May be NULL. */
     void (*closed)(rondo_poller *poller, int error, void *ctx);
 };
 

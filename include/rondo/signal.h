@@ -28,8 +28,8 @@ struct rondo_signal_handlers {
     size_t size;
     /* The signal came. @info is valid until the callback returns. */
     void (*received)(rondo_signal *signal, const struct rondo_signal_info *info, void *ctx);
-    /* The last callback. @error: 0 (asked for, or the loop ended), or why signals cannot be read
-     * any more. May be NULL. */
+    /* The last callback. @error: 0 (asked for, or the loop drained), -ECANCELED (it
+     * stopped), or why signals cannot be read any more. May be NULL. */
     void (*closed)(rondo_signal *signal, int error, void *ctx);
 };
 

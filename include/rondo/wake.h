@@ -16,7 +16,8 @@ struct rondo_wake_handlers {
     size_t size;
     /* It was rung, once or more often since the last call. */
     void (*rung)(rondo_wake *wake, void *ctx);
-    /* The last callback. @error: 0 (asked for, or the loop ended), or -ENOMEM. May be NULL. */
+    /* The last callback. @error: 0 (asked for, or the loop drained), -ECANCELED (it
+     * stopped), or -ENOMEM. May be NULL. */
     void (*closed)(rondo_wake *wake, int error, void *ctx);
 };
 

@@ -28,8 +28,8 @@ struct rondo_watch_handlers {
     size_t size;
     /* @change is valid until the callback returns. */
     void (*changed)(rondo_watch *watch, const struct rondo_change *change, void *ctx);
-    /* The last callback. @error: 0 (asked for, or the loop ended), or why changes cannot be read
-     * any more. May be NULL. */
+    /* The last callback. @error: 0 (asked for, or the loop drained), -ECANCELED (it
+     * stopped), or why changes cannot be read any more. May be NULL. */
     void (*closed)(rondo_watch *watch, int error, void *ctx);
 };
 

@@ -187,8 +187,7 @@ int operation_create(const struct operation_kind *kind, struct hub *hub, struct 
         operation_discard(operation);
         return -ENOMEM;
     }
-    if (request->ret_handle)
-        *request->ret_handle = handle_id_of(state, HANDLE_OPERATION);
+    operation->ret_handle = request->ret_handle;
     *ret_operation = operation;
     return 0;
 }
@@ -225,9 +224,13 @@ void operation_submit(struct operation *operation)
         operation->timer_handle.id = 0;
         /* Relaxed: the inbox publishes it. */
         store_relaxed(&operation->state, load_relaxed(&operation->state) | OPERATION_TIMEOUT);
-    } else if (timer) {
-        scheduler_arm(hub->scheduler, timer);
     }
+    /* Nobody can cancel it before: the state above is changed by this thread alone. */
+    if (operation->ret_handle)
+        /* Relaxed: its upper part does not change while it is alive. */
+        *operation->ret_handle = handle_id_of(load_relaxed(&operation->state), HANDLE_OPERATION);
+    if (operation->timer_handle.id)
+        scheduler_arm(hub->scheduler, timer);
     lane_ask(operation->lane, &operation->request);
 }
 

@@ -62,7 +62,8 @@ struct operation {
     rondo_done_fn *done;
     void *ctx;
     struct rondo_result result;
-    struct callback *timer; /* until it is armed */
+    rondo_handle *ret_handle; /* the caller's, until it is submitted */
+    struct callback *timer;   /* until it is armed */
     rondo_handle timer_handle;
     uint64_t user_data; /* of what it has in the kernel */
 };

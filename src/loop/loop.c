@@ -247,13 +247,15 @@ static void lanes_drain(struct rondo_loop *loop)
 /* Cancel what is still open; once. Under the lock. */
 static void lanes_abort(struct rondo_loop *loop)
 {
-    if (state_of(loop) < LOOP_DRAINING)
-        lanes_drain(loop);
+    bool is_drained = state_of(loop) >= LOOP_DRAINING;
+
     if (state_of(loop) >= LOOP_STOPPING)
         return;
     state_set(loop, LOOP_STOPPING);
     for (uint32_t i = 0; i < loop->lanes_ready; i++)
         lane_abort(&loop->lanes[i]);
+    if (!is_drained)
+        lanes_drain(loop);
 }
 
 /* A worker, at the drain's deadline. */

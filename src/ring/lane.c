@@ -266,7 +266,8 @@ static void drain_run(struct lane *lane, struct lane_request *request)
 {
     (void)request;
     lane->draining = true;
-    end_handles(lane, false);
+    if (!lane->aborting) /* Else they are ending already. */
+        end_handles(lane, false);
     lane->dropped_lives++; /* The lane's own. */
 }
 
