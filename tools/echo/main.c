@@ -94,6 +94,8 @@ static void *wait_for_second(void *arg)
     int number = 0;
 
     (void)sigwait(&signals->set, &number);
+    /* Cancelled inside the call, the thread would take a lock of the loop with it. */
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
     (void)rondo_loop_stop(signals->loop);
     return NULL;
 }
