@@ -24,7 +24,7 @@ typedef struct rondo_handle {
 /* What a cancel found. Exactly one of the three, and it is final. */
 enum rondo_cancel_outcome {
     /* It had not started, and now never will. A callback is not called; an operation's done is,
-     * with -ECANCELED and no bytes. */
+     * with -ECANCELED (-ETIMEDOUT if its deadline came first) and no bytes. */
     RONDO_CANCEL_NOT_STARTED = 0,
     /* It was under way. A callback runs right now and will finish. An operation was asked to end:
      * its done tells whether it was cancelled, and after how many bytes, or finished after all. */
@@ -116,16 +116,17 @@ int rondo_loop_start(rondo_loop *loop);
 int rondo_loop_run(rondo_loop *loop);
 
 /* Ask the loop to stop now: a drain whose deadline has passed. Any thread, also a worker's
- * callback; returns at once. Streams and listeners are closed with -ECANCELED and get their closed
- * callback, callbacks that are ready run, timers that are not due never fire.
+ * callback; returns at once. What is open is closed with -ECANCELED and gets its closed callback,
+ * operations are cancelled and get their done, callbacks that are ready run, timers that are not
+ * due never fire.
  * Returns 0 (also when it is stopping already), -EINVAL (not started), -ECHILD. Since 0.1. */
 int rondo_loop_stop(rondo_loop *loop);
 
 /* Ask the loop to end gracefully. Any thread, also a worker's callback; returns at once.
  * Listeners close at once. Each stream gets its draining callback, or where it has none is closed
- * after what it has queued is written. When all streams are closed the loop stops; when
- * timeout_ns (0 to UINT64_MAX) passes first, the rest is cancelled as by rondo_loop_stop(). A
- * second call can only bring the deadline nearer.
+ * after what it has queued is written. Operations go on. When all is closed and every operation is
+ * over the loop stops; when timeout_ns (0 to UINT64_MAX) passes first, the rest is cancelled as by
+ * rondo_loop_stop(). A second call can only bring the deadline nearer.
  * Returns 0, -EINVAL (not started), -ECHILD. Since 0.1. */
 int rondo_loop_drain(rondo_loop *loop, uint64_t timeout_ns);
 
@@ -137,8 +138,8 @@ int rondo_loop_wait(rondo_loop *loop);
 
 /* Free the loop; NULL is nothing. Stops it and waits first if it runs; one that never ran is
  * started for that. Any thread that is not a worker of a loop, when no other thread is inside a
- * call with the loop or one of its callbacks, strands, streams and listeners any more. In the
- * child of a fork, memory is given back and the parent's ring is left alone. Since 0.1. */
+ * call with the loop or anything that belongs to it any more. In the child of a fork, memory is
+ * given back and the parent's ring is left alone. Since 0.1. */
 void rondo_loop_free(rondo_loop *loop);
 
 /* The loop whose worker runs this callback: the same shared one on every worker. Any thread; does
