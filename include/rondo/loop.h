@@ -124,7 +124,8 @@ int rondo_loop_stop(rondo_loop *loop);
 
 /* Ask the loop to end gracefully. Any thread, also a worker's callback; returns at once.
  * Listeners close at once. Each stream gets its draining callback, or where it has none is closed
- * after what it has queued is written. Operations go on. When all is closed and every operation is
+ * after what it has queued is written; one that is read by operations, or relayed to, is left to
+ * them: close it when they have ended. Operations go on. When all is closed and every operation is
  * over the loop stops; when timeout_ns (0 to UINT64_MAX) passes first, the rest is cancelled as by
  * rondo_loop_stop(). A second call can only bring the deadline nearer.
  * Returns 0, -EINVAL (not started), -ECHILD. Since 0.1. */

@@ -41,6 +41,7 @@ enum stream_flag {
     STREAM_TOLD = 1 << 9,     /* the closed event has run */
     STREAM_PULLED = 1 << 10,  /* read operations are used */
     STREAM_NEW = 1 << 11,     /* connected, and who asked for it has not been told yet */
+    STREAM_TARGET = 1 << 12,  /* it was relayed to */
     STREAM_WRITER = 1 << 16,  /* from here up: threads that are inside a write */
 };
 
@@ -102,10 +103,11 @@ struct rondo_stream {
     bool closing : 1;   /* the close is in the kernel, or done */
     bool fd_closed : 1; /* it is done */
     bool listed : 1;
-    bool copies : 1;        /* the kernel said that it copies anyhow */
-    bool avoids_copies : 1; /* or that it does not */
-    bool drops_writes : 1;  /* some that are queued were cancelled */
-    bool drains_late : 1;   /* the loop drains; it will be told when it is not new any more */
+    bool copies : 1;         /* the kernel said that it copies anyhow */
+    bool avoids_copies : 1;  /* or that it does not */
+    bool drops_writes : 1;   /* some that are queued were cancelled */
+    bool drains_written : 1; /* the loop drains: it closes once all is written */
+    bool drains_late : 1;    /* the loop drains; it will be told when it is not new any more */
 
     int32_t file; /* its place in the lane's table of descriptors, or -1 */
 

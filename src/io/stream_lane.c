@@ -141,6 +141,8 @@ void stream_advance(struct lane *lane, struct rondo_stream *stream)
     stream_receive_advance(lane, stream);
 
     bool written = !stream->send_in_flight && !stream->sending.first;
+    if (written && stream->drains_written)
+        stream_break(stream, -ECANCELED);
     if (stream->broken)
         close_advance(lane, stream, true);
     else if (written && stream_has_flag(stream, STREAM_CLOSE))
@@ -170,9 +172,9 @@ static void stream_drain(struct lane *lane, struct lane_handle *handle)
         return;
     if (flags & STREAM_STARTED)
         lane_post(lane, &stream->strand, &stream->draining_event);
-    else if (!(flags & STREAM_PULLED)) /* Operations end a pulled one, or the deadline does. */
-        stream_break(stream, -ECANCELED);
-    stream_advance(lane, stream); /* Until it is closed, it goes on. */
+    else if (!(flags & (STREAM_PULLED | STREAM_TARGET)))
+        stream->drains_written = true; /* The others' operations end them, or the deadline does. */
+    stream_advance(lane, stream);      /* Until it is closed, it goes on. */
 }
 
 static void request_run(struct lane *lane, struct lane_request *request)

@@ -96,6 +96,8 @@ RONDO_PUBLIC int rondo_stream_relay(rondo_stream *from, rondo_stream *to,
         return error;
     strand_ref(&to->strand);
     read->to = to;
+    /* Pairs with the load in stream_drain(): the loop's drain does not close it under the relay. */
+    (void)or_acq_rel(&to->flags, STREAM_TARGET);
     operation_submit(&read->base);
     return 0;
 }
