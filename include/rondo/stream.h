@@ -69,7 +69,8 @@ int rondo_listener_create(rondo_loop *loop, const char *host, uint16_t port,
 
 /* The same on a Unix stream socket at @path, or with a leading '@' at an abstract name. The file of
  * a path is made, and is not removed when the listener closes. Any thread; does not suspend.
- * Returns what rondo_listener_create() returns, and -ENAMETOOLONG, -ENOENT. Since 0.1. */
+ * Returns what rondo_listener_create() returns, and -ENAMETOOLONG, -ENOENT, -ENOTDIR, -ELOOP,
+ * -EROFS. Since 0.1. */
 int rondo_listener_create_unix(rondo_loop *loop, const char *path,
                                const struct rondo_listener_options *options,
                                const struct rondo_listener_handlers *handlers, void *ctx,
