@@ -1,5 +1,6 @@
-/* Goal: listeners on Unix sockets and on inherited descriptors do what TCP ones do, refuse what they
- * must with a text, and leave nothing behind: no descriptor, no file, no connection without an end.
+/* Goal: listeners on Unix sockets and on inherited descriptors do what TCP ones do, refuse what
+ * they must with a text, and leave nothing behind: no descriptor, no file, no connection that has
+ * no end.
  * Method: each way to create one meets each wrong argument; then listeners are closed thousands of
  * times while a thread connects to them, so that a close meets an accept that is about to succeed.
  */
@@ -454,7 +455,8 @@ static void wait_closed(struct tally *tally)
     CHECK_EQUAL(sem_timedwait(&tally->closed_once, &until), 0);
 }
 
-/* One listener on a copy of @fd, closed after a short while; waits for its last callback. */
+/* One listener on a copy of @fd, closed after a short while or between accepts; waits for its last
+ * callback. */
 static void open_and_close(struct tally *tally, int fd, uint64_t *seed)
 {
     uint64_t before = atomic_load(&tally->accepted);
@@ -464,8 +466,11 @@ static void open_and_close(struct tally *tally, int fd, uint64_t *seed)
     CHECK(copy >= 0);
     atomic_store(&tally->closed, 0);
     CHECK_EQUAL(rondo_listener_create_fd(loop, copy, NULL, &tally_listener, tally, &listener), 0);
-    for (uint64_t spins = random_below(seed, 20000); spins > 0; spins--)
-        atomic_thread_fence(memory_order_seq_cst);
+    if (random_below(seed, 4) == 0)
+        WAIT_UNTIL(atomic_load(&tally->accepted) > before, 5000);
+    else
+        for (uint64_t spins = random_below(seed, 5000); spins > 0; spins--)
+            atomic_thread_fence(memory_order_seq_cst);
     if (atomic_load(&tally->accepted) > before)
         tally->busy_closes++;
     else
