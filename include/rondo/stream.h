@@ -69,7 +69,8 @@ int rondo_listener_create(rondo_loop *loop, const char *host, uint16_t port,
 
 /* The same on a Unix stream socket at @path, or with a leading '@' at an abstract name. The file of
  * a path is made, and is not removed when the listener closes. Any thread; does not suspend.
- * Returns what rondo_listener_create() returns, and -ENAMETOOLONG, -ENOENT. Since 0.1. */
+ * Returns what rondo_listener_create() returns, and -ENAMETOOLONG, -ENOENT, -ENOTDIR, -ELOOP,
+ * -EROFS. Since 0.1. */
 int rondo_listener_create_unix(rondo_loop *loop, const char *path,
                                const struct rondo_listener_options *options,
                                const struct rondo_listener_handlers *handlers, void *ctx,
@@ -212,9 +213,10 @@ int rondo_stream_read_descriptors(rondo_stream *stream, void *data, size_t size,
                                   uint32_t *count, const struct rondo_request *request);
 
 /* Pass on to @to all that arrives at @from, until its end, in turn with other reads of it. The
- * bytes are not copied and run no callback; when @to is slow, @from is not read. Any thread; does
- * not suspend. Both streams belong to one loop. The result's value is 0 at the end of @from, which
- * is not passed on: see rondo_stream_shutdown(). Its bytes are those that were queued on @to.
+ * bytes are not copied and run no callback; when @to is slow, @from is not read: the limit of the
+ * write queue does not end a relay. Any thread; does not suspend. Both streams belong to one loop.
+ * The result's value is 0 at the end of @from, which is not passed on: see rondo_stream_shutdown().
+ * Its bytes are those that were queued on @to.
  * Returns what rondo_stream_read() returns. The result may also be -EBADF or -EPIPE: @to cannot be
  * written to any more. Since 0.1. */
 int rondo_stream_relay(rondo_stream *from, rondo_stream *to, const struct rondo_request *request);

@@ -4,8 +4,11 @@
 #include "address.h"
 #include "error.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
 
 enum { BACKLOG_MAX = 65535 };
 
@@ -40,6 +43,16 @@ static int explain(int error, const char *step, const char *name)
     return error_set(error, "%s of %s failed: %s", step, name, rondo_error_name(error));
 }
 
+/* Of a socket that is bound: also the file that this made. */
+static void undo_bind(int fd, const struct address *address)
+{
+    const char *path = ((const struct sockaddr_un *)&address->storage)->sun_path;
+
+    if (address->storage.ss_family == AF_UNIX && path[0] != '\0')
+        (void)sys_call(SYS_unlinkat, AT_FDCWD, (long)path);
+    (void)sys.close(fd);
+}
+
 /* A bound and listening socket, or an error with a text that calls it @name. */
 static int make_socket(struct address *address, const char *name,
                        const struct rondo_listener_options *options)
@@ -56,11 +69,12 @@ static int make_socket(struct address *address, const char *name,
     if (!error) {
         step = "listen";
         error = sys.listen(fd, (int)options->backlog);
-    }
-    if (!error)
-        return fd;
-    if (fd >= 0)
+        if (!error)
+            return fd;
+        undo_bind(fd, address);
+    } else if (fd >= 0) {
         (void)sys.close(fd);
+    }
     return explain(error, step, name);
 }
 
@@ -126,7 +140,7 @@ static int create(struct hub *hub, struct address *address, const char *name,
     int error = fd < 0 ? fd : open_listener(hub, fd, options, handlers, ctx, ret_listener);
 
     if (fd >= 0 && error)
-        (void)sys.close(fd);
+        undo_bind(fd, address);
     return error;
 }
 
@@ -172,25 +186,38 @@ RONDO_PUBLIC int rondo_listener_create_unix(rondo_loop *loop, const char *path,
     return create(hub, &address, path, options, handlers, ctx, ret_listener);
 }
 
+static int check_socket(int fd)
+{
+    int listening = 0;
+    int type = 0;
+    socklen_t size = sizeof(int);
+    int error = sys.getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size);
+
+    if (!error)
+        error = sys.getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size);
+    if (error)
+        return error_set(error, "descriptor %d: %s", fd, rondo_error_name(error));
+    if (!listening)
+        return error_set(-EINVAL, "descriptor %d is a socket that does not listen", fd);
+    if (type != SOCK_STREAM)
+        return error_set(-EINVAL, "descriptor %d is a socket of records, not of bytes", fd);
+    return 0;
+}
+
 RONDO_PUBLIC int rondo_listener_create_fd(rondo_loop *loop, int fd,
                                           const struct rondo_listener_options *options,
                                           const struct rondo_listener_handlers *handlers, void *ctx,
                                           rondo_listener **ret_listener)
 {
     struct hub *hub;
-    int listening = 0;
-    socklen_t size = sizeof(listening);
     int error;
 
     options = options ? options : &defaults;
     error = check(loop, options, handlers, &hub);
+    if (!error)
+        error = check_socket(fd);
     if (error)
         return error;
-    error = sys.getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size);
-    if (error)
-        return error_set(error, "descriptor %d: %s", fd, rondo_error_name(error));
-    if (!listening)
-        return error_set(-EINVAL, "descriptor %d is a socket that does not listen", fd);
     return open_listener(hub, fd, options, handlers, ctx, ret_listener);
 }
 

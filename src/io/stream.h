@@ -145,7 +145,7 @@ uint32_t stream_ask(struct rondo_stream *stream, uint32_t flags);
 
 /* Any thread, what a write begins and ends with: the stream does not close between the two. 0, or
  * an error and it is out again. */
-int stream_write_enter(struct rondo_stream *stream, size_t size);
+int stream_write_enter(struct rondo_stream *stream);
 void stream_write_leave(struct rondo_stream *stream);
 
 /* Any thread, between the two: queue it. */

@@ -141,7 +141,7 @@ RONDO_PUBLIC int rondo_stream_write_file(rondo_stream *stream, struct rondo_file
     error = file_use(file);
     if (error)
         return error;
-    error = stream_write_enter(stream, 0);
+    error = stream_write_enter(stream);
     if (!error) {
         error = submit(stream, file, offset, size, request);
         stream_write_leave(stream);

@@ -21,10 +21,12 @@ bool stream_relay_failed(const struct rondo_stream *stream)
     return read && read->error;
 }
 
-/* Queue @write on the other stream; on failure it is undone and passing on ends. */
+/* Queue @write on the other stream; on failure it is undone and passing on ends. The limit of the
+ * queue is not asked: it is for writers that can come back later, and what waits there is bounded
+ * by the receive buffers that the source may hold. */
 static bool pass_on(struct read_operation *read, struct write *write, size_t size)
 {
-    int error = stream_write_enter(read->to, size);
+    int error = stream_write_enter(read->to);
 
     if (!error && write)
         stream_write_push(read->to, write);

@@ -20,11 +20,8 @@ void stream_write_leave(struct rondo_stream *stream)
         lane_ask(stream->lane, &stream->request);
 }
 
-int stream_write_enter(struct rondo_stream *stream, size_t size)
+int stream_write_enter(struct rondo_stream *stream)
 {
-    /* Relaxed: the limit may be passed by writes that race for its last bytes. */
-    if (size > stream->queued_max || load_relaxed(&stream->queued) > stream->queued_max - size)
-        return -ENOBUFS;
     /* Pairs with finish() on the lane. */
     uint32_t old = add_acq_rel(&stream->flags, STREAM_WRITER);
     if (!(old & (STREAM_CLOSE | STREAM_ABORT | STREAM_CLOSED | STREAM_SHUTDOWN)) &&
@@ -42,6 +39,15 @@ void stream_write_push(struct rondo_stream *stream, struct write *write)
     (void)inbox_push(&stream->writes, &write->event.node);
 }
 
+/* The same for a write of the user's, within the limit of the queue. */
+static int enter_with(struct rondo_stream *stream, size_t size)
+{
+    /* Relaxed: the limit may be passed by writes that race for its last bytes. */
+    if (size > stream->queued_max || load_relaxed(&stream->queued) > stream->queued_max - size)
+        return -ENOBUFS;
+    return stream_write_enter(stream);
+}
+
 /* Queue what was made, or end what stream_write_enter() began. */
 static int write_push(struct rondo_stream *stream, struct write *write)
 {
@@ -55,7 +61,7 @@ RONDO_PUBLIC int rondo_stream_write(rondo_stream *stream, const void *data, size
 {
     if (!stream || !data || size == 0)
         return -EINVAL;
-    int error = stream_write_enter(stream, size);
+    int error = enter_with(stream, size);
     return error ? error : write_push(stream, write_copy(stream, data, size));
 }
 
@@ -64,7 +70,7 @@ RONDO_PUBLIC int rondo_stream_write_lent(rondo_stream *stream, const void *data,
 {
     if (!stream || !data || size == 0 || !written)
         return -EINVAL;
-    int error = stream_write_enter(stream, size);
+    int error = enter_with(stream, size);
     return error ? error : write_push(stream, write_lend(stream, data, size, written, ctx));
 }
 
@@ -149,7 +155,7 @@ static int write_begin(struct rondo_stream *stream, const struct iovec *parts, u
     int error = parts_size(parts ? parts : one, count, &size);
 
     if (!error)
-        error = stream_write_enter(stream, size);
+        error = enter_with(stream, size);
     if (error)
         return error;
     error = operation_create(&write_operation_kind, stream_hub(stream), stream->lane,

@@ -10,7 +10,7 @@
 
 #include "peer.h"
 
-enum { EVENTS_MAX = 512 };
+enum { EVENTS_MAX = 512, BUF_SIZE = 65536 };
 
 struct connection {
     int fd;
@@ -20,7 +20,7 @@ struct connection {
 
 static struct peer_options options;
 static int epoll_fd;
-static uint8_t buf[PEER_BUF_SIZE];
+static uint8_t buf[BUF_SIZE];
 
 static void watch(struct connection *c, int operation, uint32_t events)
 {

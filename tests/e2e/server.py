@@ -25,8 +25,11 @@ class Server:
     """A running server. Use it in a `with`: it is ended at the end in any case."""
 
     def __init__(self, program, *arguments):
-        self.process = subprocess.Popen([program, "--port", "0", *arguments],
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.start(program, "--port", "0", *arguments)
+
+    def start(self, *command):
+        self.errors = ""  # what it wrote to stderr, once it has ended
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         ready, _, _ = select.select([self.process.stdout], [], [], START_SECONDS_MAX)
         line = self.process.stdout.readline().decode() if ready else ""
         match = re.fullmatch(r"listening on (\[[0-9a-f:]+\]|[0-9.]+):([0-9]+)\n", line)
@@ -61,9 +64,9 @@ class Server:
             self.process.wait(seconds_max)
         except subprocess.TimeoutExpired:
             raise Failure(f"still running after {seconds_max} s") from None
+        self.errors = self.process.stderr.read().decode()
         check(self.process.returncode == status,
-              f"exit status {self.process.returncode}, not {status}: "
-              f"{self.process.stderr.read().decode()}")
+              f"exit status {self.process.returncode}, not {status}: {self.errors}")
         return time.monotonic() - begin
 
 
