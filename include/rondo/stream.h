@@ -94,8 +94,8 @@ int rondo_listener_close(rondo_listener *listener);
 /* A stream on a descriptor that is open: a connected socket, a pipe or FIFO, a terminal or another
  * character device, also one that is open for reading or for writing only. Any thread; does not
  * suspend. On success @fd belongs to the stream.
- * Returns 0, or with a rondo_error_text(): -EINVAL, -EBADF, -EISDIR, -ENOMEM (or the loop has
- * stopped), -ECHILD. Since 0.1. */
+ * Returns 0, or with a rondo_error_text(): -EINVAL (also: a socket of datagrams or records, or one
+ * that listens), -EBADF, -EISDIR, -ENOMEM (or the loop has stopped), -ECHILD. Since 0.1. */
 int rondo_stream_open(rondo_loop *loop, int fd, rondo_stream **ret_stream);
 
 /* What a stream tells its user. Members may be NULL, except read. */

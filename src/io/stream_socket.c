@@ -8,6 +8,25 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
+/* A socket must be one of bytes, and not one that listens. */
+static int check_socket(int fd)
+{
+    int type = 0;
+    int listening = 0;
+    socklen_t size = sizeof(int);
+    int error = sys.getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size);
+
+    if (!error)
+        error = sys.getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size);
+    if (error)
+        return error_set(error, "descriptor %d: %s", fd, rondo_error_name(error));
+    if (type != SOCK_STREAM)
+        return error_set(-EINVAL, "descriptor %d is a socket, but not one of bytes", fd);
+    if (listening)
+        return error_set(-EINVAL, "descriptor %d is a socket that listens", fd);
+    return 0;
+}
+
 RONDO_PUBLIC int rondo_stream_open(rondo_loop *loop, int fd, rondo_stream **ret_stream)
 {
     struct hub *hub;
@@ -21,6 +40,9 @@ RONDO_PUBLIC int rondo_stream_open(rondo_loop *loop, int fd, rondo_stream **ret_
         return error_set(traits, "descriptor %d is not open", fd);
     if (traits & SYS_DIRECTORY)
         return error_set(-EISDIR, "descriptor %d is a directory", fd);
+    error = traits & SYS_SOCKET ? check_socket(fd) : 0;
+    if (error)
+        return error;
     struct rondo_stream *stream = stream_create(hub_lane(hub), fd, hub->write_queue_max);
     if (!stream)
         return error_set(-ENOMEM, "no memory for a stream, or the loop has stopped");

@@ -253,6 +253,18 @@ static void bad_arguments(void **state)
     int folder = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     CHECK_EQUAL(rondo_stream_open(loop, folder, &other), -EISDIR);
     close(folder);
+    int records[2];
+    CHECK_EQUAL(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, records), 0);
+    CHECK_EQUAL(rondo_stream_open(loop, records[0], &other), -EINVAL);
+    close(records[0]);
+    close(records[1]);
+    int datagrams = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    CHECK_EQUAL(rondo_stream_open(loop, datagrams, &other), -EINVAL);
+    close(datagrams);
+    int listening = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK_EQUAL(listen(listening, 1), 0);
+    CHECK_EQUAL(rondo_stream_open(loop, listening, &other), -EINVAL);
+    close(listening);
     CHECK_EQUAL(rondo_stream_start(stream, &handlers, NULL), -EINVAL);
     CHECK_EQUAL(atomic_load(&ends[0].count), 0);
     end();
