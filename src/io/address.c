@@ -97,3 +97,18 @@ int address_copy(const struct sockaddr *given, socklen_t size, struct address *r
     ret_address->size = size;
     return 0;
 }
+
+int address_explain(int error, const char *step, const char *name, const char *rival)
+{
+    if (error == -EADDRINUSE)
+        return error_set(error,
+                         "%s is taken: stop the program %s, or choose another port (0 lets the "
+                         "system choose) or path",
+                         name, rival);
+    if (error == -EACCES)
+        return error_set(error,
+                         "%s needs more rights: use a port above 1023 or another folder, or give "
+                         "the program CAP_NET_BIND_SERVICE",
+                         name);
+    return error_set(error, "%s of %s failed: %s", step, name, rondo_error_name(error));
+}

@@ -20,6 +20,10 @@ int address_unix(const char *path, struct address *ret_address);
 /* From what a user gave: 0, -EINVAL or -EAFNOSUPPORT (none of IPv4, IPv6 and Unix) with a text. */
 int address_copy(const struct sockaddr *given, socklen_t size, struct address *ret_address);
 
+/* Why @step with the address that the text calls @name failed, and what to do about it; @rival says
+ * of another program that it has the address. Returns @error. */
+int address_explain(int error, const char *step, const char *name, const char *rival);
+
 static inline struct sockaddr *address_get(struct address *address)
 {
     return (struct sockaddr *)&address->storage;

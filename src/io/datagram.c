@@ -37,21 +37,6 @@ static int configure(int fd, int family, const struct rondo_datagram_options *op
     return error;
 }
 
-static int explain(int error, const char *step, const char *name)
-{
-    if (error == -EADDRINUSE)
-        return error_set(error,
-                         "%s is taken: stop the program that has it, or choose another port (0 "
-                         "lets the system choose) or path",
-                         name);
-    if (error == -EACCES)
-        return error_set(error,
-                         "%s needs more rights: use a port above 1023 or another folder, or give "
-                         "the program CAP_NET_BIND_SERVICE",
-                         name);
-    return error_set(error, "%s of %s failed: %s", step, name, rondo_error_name(error));
-}
-
 /* A bound socket, or an error with a text that calls it @name. */
 static int make_socket(struct address *address, const char *name,
                        const struct rondo_datagram_options *options)
@@ -69,19 +54,17 @@ static int make_socket(struct address *address, const char *name,
         return fd;
     if (fd >= 0)
         (void)sys.close(fd);
-    return explain(error, step, name);
+    return address_explain(error, step, name, "that has it");
 }
 
 static int check(rondo_loop *loop, const struct rondo_datagram_options *options,
                  const struct rondo_datagram_handlers *handlers, rondo_datagram **ret_datagram,
                  struct hub **ret_hub)
 {
-    int error = hub_of(loop, ret_hub);
+    int error = hub_explained(loop, ret_hub);
 
     if (error)
-        return error_set(error, "%s",
-                         error == -ECHILD ? "the loop belongs to the parent process"
-                                          : "loop is NULL");
+        return error;
     if (!ret_datagram)
         return error_set(-EINVAL, "ret_datagram is NULL");
     if (!handlers || handlers->size != sizeof(*handlers) || !handlers->received)

@@ -49,6 +49,9 @@ static inline int hub_of(rondo_loop *loop, struct hub **ret_hub)
     return hub_is_forked(*ret_hub) ? -ECHILD : 0;
 }
 
+/* hub_of() whose error has a text. */
+int hub_explained(rondo_loop *loop, struct hub **ret_hub);
+
 /* The loop is freed: what users still have of it goes too. */
 void hub_free_orphans(struct hub *hub);
 

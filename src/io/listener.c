@@ -28,21 +28,6 @@ static int configure(int fd, int family, const struct rondo_listener_options *op
     return error;
 }
 
-static int explain(int error, const char *step, const char *name)
-{
-    if (error == -EADDRINUSE)
-        return error_set(error,
-                         "%s is taken: stop the program that listens there, or choose another "
-                         "port (0 lets the system choose) or path",
-                         name);
-    if (error == -EACCES)
-        return error_set(error,
-                         "%s needs more rights: use a port above 1023 or another folder, or give "
-                         "the program CAP_NET_BIND_SERVICE",
-                         name);
-    return error_set(error, "%s of %s failed: %s", step, name, rondo_error_name(error));
-}
-
 /* Of a socket that is bound: also the file that this made. */
 static void undo_bind(int fd, const struct address *address)
 {
@@ -75,18 +60,16 @@ static int make_socket(struct address *address, const char *name,
     } else if (fd >= 0) {
         (void)sys.close(fd);
     }
-    return explain(error, step, name);
+    return address_explain(error, step, name, "that listens there");
 }
 
 static int check(rondo_loop *loop, const struct rondo_listener_options *options,
                  const struct rondo_listener_handlers *handlers, struct hub **ret_hub)
 {
-    int error = hub_of(loop, ret_hub);
+    int error = hub_explained(loop, ret_hub);
 
     if (error)
-        return error_set(error, "%s",
-                         error == -ECHILD ? "the loop belongs to the parent process"
-                                          : "loop is NULL");
+        return error;
     if (!handlers || handlers->size != sizeof(*handlers) || !handlers->accepted)
         return error_set(-EINVAL, "handlers or their accepted is NULL, or their size is not "
                                   "sizeof(struct rondo_listener_handlers)");

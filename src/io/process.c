@@ -25,12 +25,10 @@ static int check(rondo_loop *loop, const struct rondo_process_options *options,
                  const struct rondo_process_handlers *handlers, rondo_process **ret_process,
                  struct hub **ret_hub)
 {
-    int error = hub_of(loop, ret_hub);
+    int error = hub_explained(loop, ret_hub);
 
     if (error)
-        return error_set(error, "%s",
-                         error == -ECHILD ? "the loop belongs to the parent process"
-                                          : "loop is NULL");
+        return error;
     if (!ret_process)
         return error_set(-EINVAL, "ret_process is NULL");
     if (!handlers || handlers->size != sizeof(*handlers))
