@@ -18,20 +18,6 @@
 static rondo_loop *loop;
 static _Atomic uint32_t word;
 
-struct operation_end {
-    _Atomic int count;
-    int64_t value;
-    rondo_handle handle;
-};
-
-static void note_done(const struct rondo_result *result, void *ctx)
-{
-    struct operation_end *end = ctx;
-
-    end->value = result->value;
-    atomic_fetch_add(&end->count, 1);
-}
-
 static int wake_one(_Atomic uint32_t *address, bool shared)
 {
     return (int)syscall(SYS_futex, address, FUTEX_WAKE | (shared ? 0 : FUTEX_PRIVATE_FLAG), 1, NULL,
@@ -39,20 +25,20 @@ static int wake_one(_Atomic uint32_t *address, bool shared)
 }
 
 static void wait_for(_Atomic uint32_t *address, uint32_t expected, uint32_t flags,
-                     struct operation_end *end, uint64_t deadline_ns)
+                     struct outcome *end, uint64_t deadline_ns)
 {
     memset(end, 0, sizeof(*end));
     CHECK_EQUAL(
         rondo_futex_wait(loop, (const uint32_t *)address, expected, flags,
-                         &RONDO_REQUEST(.done = note_done, .ctx = end, .deadline_ns = deadline_ns,
-                                        .ret_handle = &end->handle)),
+                         &RONDO_REQUEST(.done = outcome_note, .ctx = end,
+                                        .deadline_ns = deadline_ns, .ret_handle = &end->handle)),
         0);
 }
 
-static void wait_done(struct operation_end *end, int64_t value)
+static void wait_done(struct outcome *end, int64_t value)
 {
     WAIT_UNTIL(atomic_load(&end->count) > 0, 5000);
-    CHECK_EQUAL(end->value, value);
+    CHECK_EQUAL(end->result.value, value);
     CHECK_EQUAL(atomic_load(&end->count), 1);
 }
 
@@ -65,8 +51,8 @@ static void end_loop(void)
 
 static void bad_arguments(void **state)
 {
-    struct operation_end end = {0};
-    struct rondo_request request = RONDO_REQUEST(.done = note_done, .ctx = &end);
+    struct outcome end = {0};
+    struct rondo_request request = RONDO_REQUEST(.done = outcome_note, .ctx = &end);
     const uint32_t *good = (const uint32_t *)&word;
     void *hole = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
@@ -88,8 +74,8 @@ static void bad_arguments(void **state)
 
 static void ends_of_a_wait(void **state)
 {
-    struct operation_end end;
-    struct operation_end left;
+    struct outcome end;
+    struct outcome left;
 
     (void)state;
     atomic_store(&word, 5);
@@ -119,7 +105,7 @@ static void ends_of_a_wait(void **state)
     CHECK_EQUAL(rondo_loop_wait(loop), 0);
     wait_done(&left, -ECANCELED);
     CHECK_EQUAL(rondo_futex_wait(loop, (const uint32_t *)&word, 5, 0,
-                                 &RONDO_REQUEST(.done = note_done, .ctx = &end)),
+                                 &RONDO_REQUEST(.done = outcome_note, .ctx = &end)),
                 -ESHUTDOWN);
     rondo_loop_free(loop);
     CHECK_EQUAL(wake_one(&word, false), 0);
@@ -127,7 +113,7 @@ static void ends_of_a_wait(void **state)
 
 static void cancel_before_start(void **state)
 {
-    struct operation_end end;
+    struct outcome end;
 
     (void)state;
     atomic_store(&word, 5);
@@ -144,7 +130,7 @@ static void across_processes(void **state)
 {
     _Atomic uint32_t *shared =
         mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    struct operation_end end;
+    struct outcome end;
     int status;
     pid_t child;
 
@@ -161,7 +147,7 @@ static void across_processes(void **state)
     }
     /* Woken, or it began after the change. */
     WAIT_UNTIL(atomic_load(&end.count) == 1, 5000);
-    CHECK(end.value == 0 || end.value == -EAGAIN);
+    CHECK(end.result.value == 0 || end.result.value == -EAGAIN);
     CHECK_EQUAL(waitpid(child, &status, 0), child);
     CHECK_EQUAL(status, 0);
     end_loop();
@@ -200,7 +186,7 @@ static void storm(void **state)
     atomic_store(&storming, true);
     CHECK_EQUAL(pthread_create(&changer, NULL, change_words, NULL), 0);
     for (uint64_t i = 0; i < rounds; i++) {
-        struct operation_end ends[WORD_COUNT];
+        struct outcome ends[WORD_COUNT];
         for (int j = 0; j < WORD_COUNT; j++)
             wait_for(&words[j], atomic_load(&words[j]), 0, &ends[j],
                      random_below(&seed, 4) ? 0 : rondo_now_ns() + 50000);
@@ -209,7 +195,7 @@ static void storm(void **state)
                 (void)rondo_cancel(ends[j].handle);
         for (int j = 0; j < WORD_COUNT; j++) {
             WAIT_UNTIL(atomic_load(&ends[j].count) == 1, 5000);
-            int64_t value = ends[j].value;
+            int64_t value = ends[j].result.value;
             ended[value == 0 ? 0 : value == -EAGAIN ? 1 : value == -ECANCELED ? 2 : 3]++;
             CHECK(value == 0 || value == -EAGAIN || value == -ECANCELED || value == -ETIMEDOUT);
         }

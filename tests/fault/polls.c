@@ -9,20 +9,6 @@
 
 static rondo_loop *loop;
 
-struct operation_end {
-    _Atomic int count;
-    int64_t value;
-    rondo_handle handle;
-};
-
-static void note_done(const struct rondo_result *result, void *ctx)
-{
-    struct operation_end *end = ctx;
-
-    end->value = result->value;
-    atomic_fetch_add(&end->count, 1);
-}
-
 static void end_loop(void)
 {
     CHECK_EQUAL(rondo_loop_drain(loop, 5000 * MS), 0);
@@ -30,25 +16,25 @@ static void end_loop(void)
     rondo_loop_free(loop);
 }
 
-static void wait_done(struct operation_end *end)
+static void wait_done(struct outcome *end)
 {
     WAIT_UNTIL(atomic_load(&end->count) > 0, 5000);
     CHECK_EQUAL(atomic_load(&end->count), 1);
 }
 
-static void poll_now(int fd, uint32_t events, struct operation_end *end, uint64_t deadline_ns)
+static void poll_now(int fd, uint32_t events, struct outcome *end, uint64_t deadline_ns)
 {
     CHECK_EQUAL(rondo_poll(loop, fd, events,
-                           &RONDO_REQUEST(.done = note_done, .ctx = end, .deadline_ns = deadline_ns,
-                                          .ret_handle = &end->handle)),
+                           &RONDO_REQUEST(.done = outcome_note, .ctx = end,
+                                          .deadline_ns = deadline_ns, .ret_handle = &end->handle)),
                 0);
 }
 
 static void bad_arguments(void **state)
 {
     static const struct rondo_poller_handlers none = {.size = sizeof(none)};
-    struct operation_end end = {0};
-    struct rondo_request request = RONDO_REQUEST(.done = note_done, .ctx = &end);
+    struct outcome end = {0};
+    struct rondo_request request = RONDO_REQUEST(.done = outcome_note, .ctx = &end);
     rondo_poller *poller;
     int pipes[2];
 
@@ -74,7 +60,7 @@ static void bad_arguments(void **state)
 
 static void once(void **state)
 {
-    struct operation_end ends[6] = {0};
+    struct outcome ends[6] = {0};
     int pipes[2];
     FILE *file = tmpfile();
 
@@ -84,27 +70,27 @@ static void once(void **state)
     CHECK_EQUAL(pipe(pipes), 0);
     poll_now(pipes[1], POLLOUT, &ends[0], 0);
     wait_done(&ends[0]);
-    CHECK_EQUAL(ends[0].value, POLLOUT);
+    CHECK_EQUAL(ends[0].result.value, POLLOUT);
     poll_now(pipes[0], POLLIN, &ends[1], 0);
     CHECK_EQUAL(atomic_load(&ends[1].count), 0);
     CHECK_EQUAL(write(pipes[1], "x", 1), 1);
     wait_done(&ends[1]);
-    CHECK_EQUAL(ends[1].value, POLLIN);
+    CHECK_EQUAL(ends[1].result.value, POLLIN);
     /* A regular file is always ready, as poll(2) says. */
     poll_now(fileno(file), POLLIN | POLLOUT, &ends[2], 0);
     wait_done(&ends[2]);
-    CHECK_EQUAL(ends[2].value, POLLIN | POLLOUT);
+    CHECK_EQUAL(ends[2].result.value, POLLIN | POLLOUT);
     /* Hang-up comes unasked. */
     CHECK_EQUAL(close(pipes[1]), 0);
     poll_now(pipes[0], 0, &ends[3], 0);
     wait_done(&ends[3]);
-    CHECK_EQUAL(ends[3].value, POLLHUP);
+    CHECK_EQUAL(ends[3].result.value, POLLHUP);
     poll_now(pipes[0], POLLIN, &ends[4], 1);
     wait_done(&ends[4]);
-    CHECK_EQUAL(ends[4].value, -ETIMEDOUT);
+    CHECK_EQUAL(ends[4].result.value, -ETIMEDOUT);
     poll_now(pipes[0], POLLIN, &ends[5], UINT64_MAX);
     wait_done(&ends[5]);
-    CHECK_EQUAL(ends[5].value, POLLIN | POLLHUP);
+    CHECK_EQUAL(ends[5].result.value, POLLIN | POLLHUP);
     end_loop();
     CHECK_EQUAL(close(pipes[0]), 0);
     CHECK_EQUAL(fclose(file), 0);
@@ -112,7 +98,7 @@ static void once(void **state)
 
 static void cancels_and_deadlines(void **state)
 {
-    struct operation_end ends[4] = {0};
+    struct outcome ends[4] = {0};
     int pipes[2];
 
     (void)state;
@@ -120,11 +106,11 @@ static void cancels_and_deadlines(void **state)
     CHECK_EQUAL(pipe(pipes), 0);
     poll_now(pipes[0], POLLIN, &ends[0], rondo_now_ns() + 5 * MS);
     wait_done(&ends[0]);
-    CHECK_EQUAL(ends[0].value, -ETIMEDOUT);
+    CHECK_EQUAL(ends[0].result.value, -ETIMEDOUT);
     poll_now(pipes[0], POLLIN, &ends[1], 0);
     CHECK(rondo_cancel(ends[1].handle) != RONDO_CANCEL_FINISHED);
     wait_done(&ends[1]);
-    CHECK_EQUAL(ends[1].value, -ECANCELED);
+    CHECK_EQUAL(ends[1].result.value, -ECANCELED);
     CHECK_EQUAL(rondo_cancel(ends[1].handle), RONDO_CANCEL_FINISHED);
     /* A drain lets it go on, a stop cancels it. */
     poll_now(pipes[0], POLLIN, &ends[2], 0);
@@ -134,10 +120,10 @@ static void cancels_and_deadlines(void **state)
     CHECK_EQUAL(atomic_load(&ends[2].count), 0);
     CHECK_EQUAL(rondo_loop_stop(loop), 0);
     CHECK_EQUAL(rondo_loop_wait(loop), 0);
-    CHECK_EQUAL(ends[2].value, -ECANCELED);
-    CHECK_EQUAL(ends[3].value, -ECANCELED);
+    CHECK_EQUAL(ends[2].result.value, -ECANCELED);
+    CHECK_EQUAL(ends[3].result.value, -ECANCELED);
     CHECK_EQUAL(
-        rondo_poll(loop, pipes[0], POLLIN, &RONDO_REQUEST(.done = note_done, .ctx = &ends[3])),
+        rondo_poll(loop, pipes[0], POLLIN, &RONDO_REQUEST(.done = outcome_note, .ctx = &ends[3])),
         -ESHUTDOWN);
     rondo_loop_free(loop);
     close(pipes[0]);
@@ -146,7 +132,7 @@ static void cancels_and_deadlines(void **state)
 
 static void cancel_before_start(void **state)
 {
-    struct operation_end end = {0};
+    struct outcome end = {0};
     int pipes[2];
 
     (void)state;
@@ -156,7 +142,7 @@ static void cancel_before_start(void **state)
     CHECK_EQUAL(rondo_cancel(end.handle), RONDO_CANCEL_NOT_STARTED);
     CHECK_EQUAL(rondo_loop_start(loop), 0);
     wait_done(&end);
-    CHECK_EQUAL(end.value, -ECANCELED);
+    CHECK_EQUAL(end.result.value, -ECANCELED);
     end_loop();
     close(pipes[0]);
     close(pipes[1]);
